@@ -1,0 +1,1 @@
+"""Online statistics: numbers in, numbers out; no clock, no I/O, no Kafka."""
