@@ -1,0 +1,1 @@
+"""The rollback guard: request events of two versions in, decisions out."""
