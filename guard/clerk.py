@@ -1,0 +1,110 @@
+"""A decision drawn up: the reasons, the evidence that they rest on, and their words."""
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from guard import reasons
+from guard.decision import (
+    Decision,
+    Evidence,
+    PolicyName,
+    Reason,
+    deadline,
+    decision_id,
+    digest_of,
+    instant,
+    level_of,
+)
+from guard.evidence import Witness, columns_of
+from guard.judge import Judge
+from guard.origin import Origin, Source
+from guard.pane import REQUESTS
+from guard.policy import Policy
+from guard.presence import Presence
+from guard.reasons import Seen
+from guard.register import Register
+from guard.rules import View
+from guard.tally import LATE
+from guard.verdict import Action, Severity
+
+
+class Saying(NamedTuple):
+    """What is to be published about a rollout, and why."""
+
+    action: Action
+    severity: Severity
+    reasons: list[Reason]
+    sequence: int
+
+
+class Clerk(NamedTuple):
+    """Draws up decisions from the state of an engine."""
+
+    policy: Policy
+    policy_name: PolicyName
+    witness: Witness
+    register: Register
+    judge: Judge
+    presence: Presence
+    origin: Origin
+    sources: list[Source]  # by their numbers
+
+    def why(
+        self, row: int, second: int, silent_seconds: int, expected: float
+    ) -> list[Reason]:
+        """Return the limits that are broken, and why it is blind where it is."""
+        why = self.witness.reasons(row, second)
+        plight = self.judge.plight(row)
+        if plight is not None:
+            canary, _ = self.witness.sides(self.judge.main, np.array([row]))
+            requests, late = canary.counts[0, [REQUESTS, LATE]].tolist()
+            seen = Seen(requests, late, silent_seconds, expected)
+            why += reasons.of_blindness(plight, self.policy, seen)
+        return why
+
+    def decision(self, row: int, second: int, saying: Saying) -> Decision:
+        """Draw up the decision that is made when this second closes."""
+        rollout = self.register.rollouts[row]
+        action = saying.action
+        evidence = self._evidence(row, second, saying.reasons)
+        decision = Decision(
+            id=decision_id(rollout.id, action.word, saying.sequence),
+            service=rollout.service,
+            rollout=rollout.id,
+            canary=rollout.version,
+            stage=self.judge.stage,
+            decision=action.word,
+            severity=saying.severity.word,
+            level=level_of(action),
+            deadline=deadline(action, second + 1),
+            reasons=reasons.worded(saying.reasons, evidence),
+            evidence=evidence,
+            policy=self.policy_name,
+            sequence=saying.sequence,
+            decided_at=instant(second + 1),
+        )
+        return msgspec.structs.replace(decision, digest=digest_of(decision))
+
+    def _evidence(self, row: int, second: int, why: list[Reason]) -> Evidence:
+        main = self.judge.main
+        looked_at = {
+            View(reason.window_seconds, reason.critical_only)
+            for reason in why
+            if reason.window_seconds
+        }
+        views = [main, *sorted(looked_at - {main})]
+        starts: dict[int, int] = {}  # by row the first second that is looked at
+        for view in views:
+            for name in columns_of(view):
+                at = int(self.register.column(name)[row])
+                # What came before a row's first second was another cohort's.
+                start = max(second + 1 - view.window_seconds, self.presence.since(at))
+                starts[at] = min(start, starts.get(at, start))
+        canary = int(self.register.column("canary")[row])
+        return Evidence(
+            views=[self.witness.view(row, view, second) for view in views],
+            sources=self.origin.offsets(self.sources, starts),
+            late_behind_seconds=self.origin.worst_behind(canary, starts[canary]),
+        )
