@@ -1,0 +1,1 @@
+"""What the commands of `guard` do, one file a command; `cli` only reads flags."""

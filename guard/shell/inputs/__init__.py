@@ -1,0 +1,1 @@
+"""Wire formats: bytes in, unchecked events out; one file a format."""

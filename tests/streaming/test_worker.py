@@ -1,0 +1,250 @@
+"""The whole way of the data on a real Kafka: `guard run` beside `guard replay`.
+
+The promise: whatever ends a worker, the decisions on the topic, less repeats of an id,
+are those of one uninterrupted replay over the same records.
+"""
+
+import json
+import random
+import threading
+import time
+from datetime import datetime
+
+import pytest
+from kafka.structs import TopicPartition
+from streaming.episodes import Episode, Fault, requests, telemetry
+from streaming.guard_process import GuardProcess, Record, Stage, encoded, until
+
+from guard.decision import instant
+from guard.shell import kafka_clients
+from guard.shell.publish import DECISION_TYPE
+from guard.shell.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+AHEAD_SECONDS = 4.0  # the episodes begin so long after they are sent
+CLEAN_STOP_SECONDS = 10.0
+ROLLED_BACK = {"productcatalogservice", "error-step", "no-baseline", "shared-fault"}
+LEFT_ALONE = {"recommendationservice", "healthy", "low-traffic", "error-burst"}
+FAST_POLICY = """
+version: 1
+name: fast
+window: 4 s
+least_requests: 20
+stage: canary
+hold_after: 4 s
+clear_after: 4 s
+silent_after: 4 s
+silent_least_expected: 10
+gap: 4 s
+late_share_limit: 1 %
+forget_after: 1 h
+metrics:
+  error_ratio:
+    limits:
+      - {severity: critical, above: 5 %, action: evaluate}
+      - {severity: immediate, above: 5 %, sustain: 3 s, action: rollback}
+"""
+
+
+def bare(decisions, end):
+    """Decisions by id, without what the worker's clock says; repeats are equal."""
+    found = {}
+    for decision in decisions:
+        known = {k: v for k, v in decision.items() if k != "emitted_at"}
+        if decision["decided_at"] <= instant(int(end)):
+            assert found.setdefault(decision["id"], known) == known
+    return found
+
+
+def services(decisions, word):
+    """Services about which this was decided."""
+    return {d["service"] for d in decisions.values() if d["decision"] == word}
+
+
+@pytest.fixture(scope="module")
+def feeders():
+    """Threads that send; none outlives the module."""
+    threads = []
+    yield threads
+    for thread in threads:
+        thread.join()
+
+
+def feed(stage, records, feeders, seconds):
+    """Send records in their order, over so many seconds."""
+    pieces = 20
+
+    def send():
+        for piece in range(pieces):
+            size = -(-len(records) // pieces)
+            stage.send(records[piece * size : (piece + 1) * size])
+            done.wait(seconds / pieces)
+
+    done = threading.Event()
+    thread = threading.Thread(target=send)
+    feeders.append(thread)
+    thread.start()
+    return thread
+
+
+def test_a_worker_decides_what_a_replay_decides(kafka, topics, tmp_path):
+    """Ten episodes: id for id and field for field, but for the time of sending."""
+    stage = Stage(kafka, topics)
+    records, end = telemetry(time.time() + AHEAD_SECONDS)
+    stage.send(records)
+    with GuardProcess(stage, tmp_path) as worker:
+        worker.wait_ready().wait_judged(end)
+        assert worker.stop() == 0
+    found = stage.read("decisions_topic")
+    decided = bare([json.loads(record.value) for record in found], end)
+    assert bare(stage.replay(), end) == decided
+    assert services(decided, "rollback") == ROLLED_BACK
+    assert services(decided, "rollback").isdisjoint(LEFT_ALONE)
+    assert services(decided, "evaluate") >= {"latency-step", "silence"}
+    assert services(decided, "hold") >= {"low-traffic", "no-baseline"}
+    check_cloud_events(found, stage)
+
+
+def check_cloud_events(records, stage):
+    """Every decision is a CloudEvent in binary mode, keyed by its service."""
+    assert {record.partition for record in records} == {0, 1}
+    for record in records:
+        decision = json.loads(record.value)
+        assert record.key.decode() == decision["service"]
+        assert {name: value.decode() for name, value in record.headers} == {
+            "ce_specversion": "1.0",
+            "ce_id": decision["id"],
+            "ce_source": f"/rollback-guard/{stage.settings['application']}",
+            "ce_type": DECISION_TYPE,
+            "ce_subject": decision["service"],
+            "ce_time": decision["decided_at"],
+            "content-type": "application/json",
+        }
+        assert decision["dry_run"] is False
+        assert datetime.fromisoformat(decision["emitted_at"]).timestamp() > 0
+
+
+def test_what_is_killed_decides_the_same(kafka, topics, tmp_path, feeders):
+    """Two kill -9 in mid-stream: nothing is missing, nothing contradicts."""
+    stage = Stage(kafka, topics, snapshot_seconds=2, block_size=1024, instance_id="one")
+    records, end = telemetry(time.time() + AHEAD_SECONDS, with_recorded=False)
+    feed(stage, records, feeders, 14.0)
+    for _ in range(2):
+        with GuardProcess(stage, tmp_path) as worker:
+
+            def is_under_way(worker=worker):
+                metrics = worker.metrics()
+                return (
+                    worker.is_alive()
+                    and metrics["guard_snapshots_total"] >= 2
+                    and metrics["guard_panes_taken_total{goes_on}"] > 0
+                )
+
+            until(is_under_way, "snapshot of what is judged")
+            worker.kill()
+    with GuardProcess(stage, tmp_path) as worker:
+        worker.wait_judged(end)
+        restored = [
+            line["bytes"]
+            for line in map(
+                json.loads, worker.log[worker.log.index("{") :].splitlines()
+            )
+            if line["message"] == "snapshot read"
+        ]
+        assert len(restored) == 2
+        assert all(restored)
+        worker.stop()
+    decided = bare(stage.decisions(), end)
+    assert bare(stage.replay(), end) == decided
+    assert services(decided, "rollback") == ROLLED_BACK - {"productcatalogservice"}
+
+
+def test_a_clean_stop_loses_nothing_and_repeats_nothing(kafka, topics, tmp_path):
+    """SIGTERM: exit 0 within 10 s, all committed, the group left; then it goes on."""
+    stage = Stage(kafka, topics, block_size=1024)
+    records, end = telemetry(time.time() + AHEAD_SECONDS, with_recorded=False)
+    half = len(records) // 2
+    stage.send(records[:half])
+    with GuardProcess(stage, tmp_path) as worker:
+        worker.wait_ready().wait_judged(records[half].stamp - 7)
+        asked = time.monotonic()
+        assert worker.stop() == 0
+        assert time.monotonic() - asked < CLEAN_STOP_SECONDS
+    assert members(stage) == 0
+    ends = end_offsets(stage, "panes_topic")
+    assert stage.committed("panes_topic") == ends
+    before = stage.decisions()
+    stage.send(records[half:])
+    with GuardProcess(stage, tmp_path) as worker:
+        worker.wait_ready().wait_judged(end)
+        worker.stop()
+    everything = stage.decisions()
+    assert everything[: len(before)] != everything
+    ids = [decision["id"] for decision in everything]
+    assert len(ids) == len(set(ids))
+    assert bare(everything, end) == bare(stage.replay(), end)
+
+
+def members(stage):
+    """How many members the group has."""
+    settings = Settings(brokers=tuple(stage.bootstrap.split(",")))
+    group = stage.settings["application"]
+    with kafka_clients.admin(settings) as client:
+        return len(client.describe_groups([group])[group]["members"])
+
+
+def end_offsets(stage, field):
+    """Offsets behind the last records of a topic, by partition."""
+    settings = Settings(brokers=tuple(stage.bootstrap.split(",")))
+    topic = stage.settings[field]
+    with kafka_clients.consumer(settings) as reader:
+        places = [TopicPartition(topic, n) for n in reader.partitions_for_topic(topic)]
+        return {place.partition: n for place, n in reader.end_offsets(places).items()}
+
+
+def test_live_telemetry_is_judged_as_time_goes_on(kafka, topics, tmp_path):
+    """In real time: silent partitions hold nothing up, and a replay agrees."""
+    policy = tmp_path / "fast.yaml"
+    policy.write_text(FAST_POLICY)
+    stage = Stage(
+        kafka, topics, policy=str(policy), lateness_seconds=1, block_size=256, dry_run=1
+    )
+    lots = random.Random(5)
+    with GuardProcess(stage, tmp_path) as worker:
+        worker.wait_ready()
+        begin = time.time() + 1
+        episodes = Episode("cart", Fault(6, errors=0.3)), Episode("mail")
+        events = sorted(
+            (event["ts"], event)
+            for episode in episodes
+            for event in requests(episode, 12, lots)
+        )
+        play(stage, begin, events)
+        last = begin + events[-1][0]
+        worker.wait_judged(last)  # by its clock alone: nothing comes any more
+        worker.stop()
+    decided = bare(stage.decisions(), last)
+    assert {"rollback"} == {
+        d["decision"] for d in decided.values() if d["service"] == "cart"
+    } - {"evaluate"}
+    assert {d["dry_run"] for d in decided.values()} == {True}
+    replayed = bare(stage.replay(), last)
+    assert {k: {**v, "dry_run": True} for k, v in replayed.items()} == decided
+
+
+def play(stage, begin, events):
+    """Send every event when its time has come; to three partitions of four."""
+    wait = threading.Event()
+    for number in range(0, len(events), 16):
+        piece = events[number : number + 16]
+        at = begin + piece[-1][0]
+        wait.wait(max(0.0, at - time.time()))
+        stage.send(
+            Record(
+                place % (2 if at > begin + 8 else 3),
+                at,
+                encoded({**event, "ts": begin + second}),
+            )
+            for place, (second, event) in enumerate(piece)
+        )
