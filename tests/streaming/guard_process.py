@@ -5,6 +5,7 @@ is `guard run` on it. Waiting is always for something, with a deadline.
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -270,11 +271,12 @@ class GuardProcess:
         return self
 
     def wait_judged(self, second: float) -> None:
-        """Wait until every second before this instant is judged."""
+        """Wait until every whole second before this instant is judged."""
 
         def is_judged() -> bool:
-            age = self.metrics()["guard_watermark_age_seconds"]
-            return self.is_alive() and age != 0 and time.time() - age >= second - 0.5
+            age = self.metrics()["guard_watermark_age_seconds"]  # less than 1 s old
+            passed = math.floor(time.time() - age + 0.001)
+            return self.is_alive() and age != 0 and passed >= math.floor(second)
 
         until(is_judged, f"judgement up to {second}")
 
