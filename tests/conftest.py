@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,9 @@ with warnings.catch_warnings():
     # Importing it reads its schemas in an old way.
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaAdminClient
+
+# A shell has its background jobs ignore Ctrl-C, and every child inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", max_examples=300, derandomize=True, deadline=None)
 settings.register_profile(

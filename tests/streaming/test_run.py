@@ -68,10 +68,14 @@ def test_whoever_waits_for_a_broker_ends_at_once(tmp_path, number, status):
             stdout=out,
             stderr=out,
         )
-    until(lambda: "trying again" in log.read_text(), "first word")
-    asked = time.monotonic()
-    process.send_signal(number)
-    assert process.wait(PATIENCE_SECONDS) == status
+    try:
+        until(lambda: "trying again" in log.read_text(), "first word")
+        asked = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(PATIENCE_SECONDS) == status
+    finally:
+        process.kill()
+        process.wait()
     assert time.monotonic() - asked < 3
     assert "Traceback" not in log.read_text()
 
