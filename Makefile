@@ -63,7 +63,7 @@ broker: $(INSTALLED)
 	$(BIN)/pytest -m broker
 
 bench: $(INSTALLED)
-	$(BIN)/python bench/time_fold.py --rounds $(ROUNDS)
+	$(BIN)/python bench/throughput.py --rounds $(ROUNDS)
 
 # One file for every platform and supported Python. New releases wait seven days: most
 # bad ones are withdrawn by then. The standard input adds what builds the package, see
