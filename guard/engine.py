@@ -22,7 +22,7 @@ from guard.blindness import Silence
 from guard.chain import Chain, Link, Taken
 from guard.clerk import Clerk, Saying
 from guard.cohort import Cohort, Role
-from guard.decision import Decision, PolicyName
+from guard.decision import Decision, PolicyName, Reason
 from guard.evidence import Witness
 from guard.judge import Judge, Sight
 from guard.origin import Origin
@@ -30,14 +30,15 @@ from guard.pane import FOREVER, REQUESTS, START, Ints, Panes
 from guard.policy import Policy, fingerprint
 from guard.presence import Presence
 from guard.register import NOBODY, Register
-from guard.rollout import State, step
+from guard.rollout import Standing, State, step
 from guard.rules import Floats, decode
 from guard.tally import COLUMNS, Second, Tally
 from guard.verdict import Action, Severity
 from guard.watch import Watch
 from models.window import Window
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+RESULTS_VERSION = 1  # raised when the same log under the same policy decides otherwise
 
 
 class Engine:
@@ -53,6 +54,8 @@ class Engine:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.offset = -1  # of the last message applied
+        self.is_quiet = False  # judges, and says nothing
+        self._owes_change = False  # has yet to say that its policy is another one
         self.taken = dict.fromkeys(Taken, 0)
         self.chain = Chain()
         self.tally = Tally()
@@ -98,13 +101,27 @@ class Engine:
         if offset <= self.offset:
             return []
         self.offset = offset
+        decisions = list(self._tell_change())
         taken, first, passed = self.chain.take(panes)
         self.taken[taken] += 1
         if taken is not Taken.GOES_ON:
-            return []
+            return decisions
         self._origin.note_size(panes.source, panes.block_size)
         self.tally.add(panes, first, passed)
-        return list(self._close(self.chain.passed()))
+        decisions += self._close(self.chain.passed())
+        return decisions
+
+    def _tell_change(self) -> Iterator[Decision]:
+        """Hold what is on trial, since another policy has judged it until now."""
+        if not self._owes_change or self.is_quiet:
+            return
+        self._owes_change = False
+        second = self.chain.closed - 1
+        rows = self._in_view(second)
+        for place in self._in_order(rows, np.arange(len(rows))):
+            if self._column("state")[rows[place]] < State.ROLLED_BACK:
+                why = [reasons.of_change(self.policy)]
+                yield self._distrust(int(rows[place]), second, why)
 
     # ---- closing seconds
 
@@ -205,6 +222,8 @@ class Engine:
     def _judge(self, second: int, rows: Ints, now: Ints) -> Iterator[Decision]:
         sight = self._sight(second, rows, now)
         wanted = self.judge.judge(rows, sight)
+        if self.is_quiet:
+            return
         states, severities = self._column("state")[rows], self._column("severity")[rows]
         said = np.where(states == State.WATCHED, 0, states * 4 + severities)
         is_open = (states != State.ROLLED_BACK) | (wanted > said)
@@ -273,12 +292,16 @@ class Engine:
             row, at = int(rows[place]), int(canary[place])
             signals = self._watch.look(row, at, data)
             standing = self.register.standing(row)
-            if signals and standing.state <= State.HELD:
-                self.judge.blindness.distrust(row)
-                held = standing._replace(state=State.HELD)
-                sequence = self.register.publish(row, held)
-                saying = Saying(Action.HOLD, Severity.WARNING, signals, sequence)
-                yield self._clerk.decision(row, data.second, saying)
+            if signals and standing.state <= State.HELD and not self.is_quiet:
+                yield self._distrust(row, data.second, signals)
+
+    def _distrust(self, row: int, second: int, why: list[Reason]) -> Decision:
+        """Hold a rollout until it has been well for the clear time."""
+        self.judge.blindness.distrust(row)
+        held = Standing(State.HELD, self.register.standing(row).severity)
+        sequence = self.register.publish(row, held)
+        saying = Saying(Action.HOLD, Severity.WARNING, why, sequence)
+        return self._clerk.decision(row, second, saying)
 
     # ---- forgetting
 
@@ -315,8 +338,10 @@ class Engine:
         """Return everything that a worker needs to go on behind `offset`."""
         return {
             "version": STATE_VERSION,
+            "results": RESULTS_VERSION,
             "policy": self._policy_name.sha256,
             "offset": self.offset,
+            "owes_change": self._owes_change,
             "taken": {taken.value: count for taken, count in self.taken.items()},
             "closed": self.chain.closed,
             "chain": self.chain.state(),
@@ -337,26 +362,69 @@ class Engine:
         Raises
         ------
         ValueError
-            When the state is of another version or another policy.
+            When the state is of another version, another policy or other results.
         """
+        if not decides_alike(state, policy):
+            raise ValueError("the state was made by another policy, or other rules")
         engine = cls(policy)
-        if state["version"] != STATE_VERSION:
-            raise ValueError(f"state version {state['version']}, not {STATE_VERSION}")
-        if state["policy"] != engine._policy_name.sha256:
-            raise ValueError("the state was made under another policy")
-        engine.offset = state["offset"]
-        engine.taken = {Taken(word): n for word, n in state["taken"].items()}
-        links = [(t, p, msgspec.convert(link, Link)) for t, p, link in state["chain"]]
-        engine.chain = Chain.from_state(links, state["closed"])
-        engine.tally = Tally.from_state(state["tally"])
-        engine.register = Register.from_state(state["register"])
+        engine._take_log(state)
         engine.judge.restore(state["judge"])
         engine.windows = Window.from_state(state["windows"])
-        engine._presence = Presence.from_state(state["presence"])
         engine._watch.restore(state["watch"])
         engine._origin.restore(state["origin"])
-        engine._busy = state["busy"]
+        engine._owes_change = state["owes_change"]
         return engine
+
+    @classmethod
+    def adopt(
+        cls, state: dict[str, Any], policy: Policy, *, owes_change: bool
+    ) -> "Engine":
+        """Go on where `state` was taken, under a policy that may decide otherwise.
+
+        What the log said stays: positions, open seconds, who is on trial, what was
+        published. The clocks of the limits begin anew, windows too where their lengths
+        differ. Sequence numbers skip an era, so that no decision takes the id of one
+        that the other policy made after this state.
+
+        Parameters
+        ----------
+        owes_change
+            Whether every open rollout is held with the next message, because the other
+            policy may have decided something after this state.
+        """
+        engine = cls(policy)
+        engine._take_log(state)
+        engine._owes_change = owes_change
+        engine.register.begin_era()
+        engine.judge.grow(engine.register.size)
+        engine._origin.restore(state["origin"])
+        engine._grow()
+        windows = Window.from_state(state["windows"])
+        if windows.lengths == engine.windows.lengths:
+            engine.windows = windows
+        elif engine.chain.closed > START:
+            engine.windows.advance(engine.chain.closed - 1)
+        return engine
+
+    def _take_log(self, state: dict[str, Any]) -> None:
+        """Take over what does not depend on the policy."""
+        if state["version"] != STATE_VERSION:
+            raise ValueError(f"state version {state['version']}, not {STATE_VERSION}")
+        self.offset = state["offset"]
+        self.taken = {Taken(word): n for word, n in state["taken"].items()}
+        links = [(t, p, msgspec.convert(link, Link)) for t, p, link in state["chain"]]
+        self.chain = Chain.from_state(links, state["closed"])
+        self.tally = Tally.from_state(state["tally"])
+        self.register = Register.from_state(state["register"])
+        self._presence = Presence.from_state(state["presence"])
+        self._busy = state["busy"]
+
+
+def decides_alike(state: dict[str, Any], policy: Policy) -> bool:
+    """Whether a state was made by the rules that are in force now."""
+    return bool(
+        state["policy"] == fingerprint(policy) and state["results"] == RESULTS_VERSION
+    )
 
 
 def _order(cohort: Cohort) -> tuple[str, bool, bool, str, bool]:

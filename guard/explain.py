@@ -305,6 +305,8 @@ def _reason_on_trust(reason: Reason) -> Iterable[str]:
         return [f"{reason.rule}: that the detector found a change"]
     if reason.rule == "clear":
         return ["clear: that every limit that was broken has been kept for so long"]
+    if reason.rule == "policy_changed":
+        return ["policy_changed: that another policy judged this rollout before"]
     if reason.rule == "canary_silent":
         return ["canary_silent: the canary's past share of the traffic"]
     if reason.judged_at is not None or (reason.held_seconds or 0) > 1:

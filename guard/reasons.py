@@ -95,6 +95,18 @@ def of_clear(policy: Policy) -> Reason:
     )
 
 
+def of_change(policy: Policy) -> Reason:
+    """Say that what was decided before was decided by another policy."""
+    return Reason(
+        rule="policy_changed",
+        text="",
+        severity=Severity.WARNING.word,
+        action=Action.HOLD.word,
+        window_seconds=policy.window_seconds,
+        clear_seconds=policy.clear_after_seconds,
+    )
+
+
 def worded(reasons: list[Reason], evidence: Evidence) -> list[Reason]:
     """Return the reasons with their words."""
     return [

@@ -15,6 +15,7 @@ from guard.rollout import Standing, State
 from guard.tally import CohortRows
 from guard.verdict import Severity
 
+ERA = 1_000_000  # sequence numbers that a change of policy skips
 NOBODY = 0  # the row of windows that never holds anything
 
 
@@ -53,6 +54,7 @@ class Register:
         self._of_service: dict[str, dict[str | None, int]] = {}
         self._free: list[int] = []
         self._columns = np.zeros((len(self._COLUMNS), 0), np.int64)
+        self._era = 0  # what the sequence numbers of new rollouts begin behind
 
     def column(self, name: str) -> Ints:
         """Return a column by its name; a view, to be read and changed."""
@@ -90,6 +92,7 @@ class Register:
             rollout.started
         )
         self.column("severity")[row] = Severity.WARNING
+        self.column("sequence")[row] = self._era
         return row
 
     def _link(self, row: int, rollout: Rollout, rows: CohortRows) -> None:
@@ -117,6 +120,11 @@ class Register:
         self.column("sequence")[row] += 1
         return int(self.column("sequence")[row])
 
+    def begin_era(self) -> None:
+        """Number on behind everything that another policy may have published."""
+        self._era += ERA
+        self.column("sequence")[:] += ERA
+
     def forget(self, row: int) -> None:
         """Drop a rollout; its row is used again."""
         rollout = self.rollouts.pop(row)
@@ -133,6 +141,7 @@ class Register:
             "rollouts": [(row, *rollout) for row, rollout in self.rollouts.items()],
             "columns": self._columns.tobytes(),
             "free": self._free,
+            "era": self._era,
         }
 
     @classmethod
@@ -144,5 +153,5 @@ class Register:
             register._of_service.setdefault(service, {})[version] = row
         columns = np.frombuffer(state["columns"], np.int64)
         register._columns = columns.reshape(len(cls._COLUMNS), -1).copy()
-        register._free = list(state["free"])
+        register._free, register._era = list(state["free"]), state["era"]
         return register

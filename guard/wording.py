@@ -88,6 +88,12 @@ def words(reason: Reason, evidence: Evidence) -> str:
         return _clear(reason, evidence)
     if reason.rule.startswith("watch:"):
         return _watched(reason)
+    if reason.rule == "policy_changed":
+        return (
+            "the policy changed while this rollout was judged, and not at a clean "
+            "stop: what was decided last may differ; trusted after "
+            f"{duration(reason.clear_seconds or 0)}"
+        )
     if reason.kept_seconds is not None:
         return (
             f"{_NOT_TRUSTED[reason.rule]}; it can be judged again for "

@@ -260,6 +260,11 @@ class Window:
         """
         self.push(second, _NOTHING, np.zeros((0, self._columns), np.int64))
 
+    @property
+    def lengths(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Seconds that counts and sketches are summed over."""
+        return tuple(self._counts.sums), tuple(self._sketches.sums)
+
     def sums(self, length: int) -> Ints:
         """Read the counts of the last `length` seconds: [rows, columns], read-only.
 

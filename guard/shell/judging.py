@@ -31,6 +31,10 @@ class JudgeRun:
         Sends (topic, key, value, partition, headers); the future is acknowledged.
     is_current
         Whether this partition still belongs to the worker.
+    check
+        Ends the process when the worker was stopped for too long to write another word.
+    quiet_until
+        Offset of the panes partition before which a quiet engine says nothing.
     """
 
     def __init__(
@@ -42,8 +46,10 @@ class JudgeRun:
         send: Send,
         is_current: Callable[[], bool],
         publish: Callable[[Decision], Awaitable[asyncio.Future[Any]]],
+        check: Callable[[], None],
         snapshots_topic: str,
         metrics: Metrics,
+        quiet_until: int = 0,
     ) -> None:
         self.partition = partition
         self.engine = engine
@@ -51,6 +57,10 @@ class JudgeRun:
         self._send = send
         self._publish = publish
         self._is_current = is_current
+        self._check = check
+        self._quiet_until = quiet_until
+        self._lock = asyncio.Lock()  # no cut between a decision and its sending
+        self._is_closed = False
         self._topic = snapshots_topic
         self._metrics = metrics
         self._under_way: list[asyncio.Future[Any]] = []
@@ -72,15 +82,23 @@ class JudgeRun:
             )
         for start in range(0, len(batch.offsets), YIELD_MESSAGES):
             end = start + YIELD_MESSAGES
-            with self._metrics.judge_seconds.time():
-                decisions = self._apply(
-                    batch.offsets[start:end], batch.values[start:end]
-                )
-            for decision in decisions:
-                self._under_way.append(await self._publish(decision))
+            await self._speak_up()
+            async with self._lock:
+                if self._is_closed or not self._is_current():
+                    return
+                with self._metrics.judge_seconds.time():
+                    decisions = self._apply(
+                        batch.offsets[start:end], batch.values[start:end]
+                    )
+                for decision in decisions:
+                    self._under_way.append(await self._publish(decision))
             await asyncio.sleep(0)
-            if not self._is_current():
-                return
+
+    async def _speak_up(self) -> None:
+        """Let a quiet engine speak again, once it has read far enough."""
+        if self.engine.is_quiet and self.engine.offset + 1 >= self._quiet_until:
+            self.engine.is_quiet = False
+            await self.snapshot(anyway=True)
 
     def _apply(self, offsets: Any, values: list[bytes | None]) -> list[Decision]:
         decisions: list[Decision] = []
@@ -97,29 +115,37 @@ class JudgeRun:
         """The offset that may be committed: what a snapshot covers."""
         return self._safe
 
-    async def snapshot(self, check: Callable[[], None]) -> None:
-        """Write the state, if anything has changed since the last time.
+    async def snapshot(self, *, anyway: bool = False, is_clean: bool = False) -> None:
+        """Write the state, if anything has changed since the last time, or anyway.
 
         In this order: one cut; the decisions made so far acknowledged; the chunks
-        acknowledged; the head acknowledged; only then may Faust commit. `check` ends
-        the process when the worker was stopped for too long to write another word.
+        acknowledged; the head acknowledged; only then may Faust commit. A quiet engine
+        writes nothing: its state is not the one that the other policy left.
         """
-        offset = self.engine.offset
-        if offset + 1 <= (self._safe or 0):
+        if self.engine.is_quiet:
             return
-        packed = snapshots.encode(self.engine)
-        decisions, self._under_way = self._under_way, []
+        async with self._lock:
+            offset = self.engine.offset
+            if offset + 1 <= (self._safe or 0) and not anyway:
+                return
+            packed = snapshots.encode(self.engine)
+            decisions, self._under_way = self._under_way, []
         await asyncio.gather(*decisions)
         slot = snapshots.other(self._slot)
-        *chunks, head = snapshots.chunks_of(packed, offset, slot)
+        *chunks, head = snapshots.chunks_of(packed, offset, slot, is_clean=is_clean)
         for records in (chunks, [head]):
-            check()
+            self._check()
             sent = [await self._write(key, value, offset) for key, value in records]
             await asyncio.gather(*sent)
         self._slot = slot
-        self._safe = offset + 1
+        self._safe = offset + 1 if offset >= 0 else None
         self._metrics.snapshots.inc()
         self._metrics.snapshot_bytes.set(len(packed))
+
+    async def close(self) -> None:
+        """Judge no more, and say in a last snapshot that nothing came after it."""
+        self._is_closed = True
+        await self.snapshot(anyway=True, is_clean=True)
 
     async def _write(
         self, key: bytes, value: bytes, offset: int

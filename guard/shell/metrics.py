@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from guard.event import Rejection
 from guard.reading import LimitReading, Reading
+from guard.shell.watchdog import Stall
 
 OTHER = "other"
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
@@ -33,6 +34,7 @@ class Metrics(NamedTuple):
     repairs: Gauge
     watermark_age: Gauge
     partitions: Gauge
+    stalled: Gauge
     fold_seconds: Histogram
     judge_seconds: Histogram
 
@@ -96,6 +98,12 @@ def make(registry: CollectorRegistry) -> Metrics:
             ["topic"],
             registry=registry,
         ),
+        stalled=Gauge(
+            "guard_stalled_seconds",
+            "How long something has stood still while Kafka answered",
+            ["what"],
+            registry=registry,
+        ),
         fold_seconds=Histogram(
             "guard_fold_seconds",
             "Time to fold a batch",
@@ -112,6 +120,8 @@ def make(registry: CollectorRegistry) -> Metrics:
     for reason in Rejection:
         if reason is not Rejection.NONE:
             metrics.rejected.labels(reason.word)
+    for what in Stall:
+        metrics.stalled.labels(what.value)
     return metrics
 
 

@@ -44,6 +44,9 @@ BlockSize = Annotated[
 Records = Annotated[
     int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")
 ]
+Patience = Annotated[
+    float, Meta(ge=1, le=3_600, description="seconds from 1 to 3600, one hour")
+]
 FetchWait = Annotated[
     int, Meta(ge=1, le=10_000, description="whole milliseconds from 1 to 10000")
 ]
@@ -98,7 +101,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     instance_id
         Name of the worker for static membership: never shared by two that run.
     start_timeout_seconds
-        How long to wait for Kafka at the start.
+        How long to wait for Kafka at the start, and then for the start to end.
+    stall_seconds
+        How long something may stand still while Kafka answers before the worker ends.
+        Longer than Kafka's clients try again (60 s), so that what they say comes first,
+        and than a broker takes to restart.
     http_port
         0 for no page.
     services_cap
@@ -122,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_timeout_seconds: Session = 10.0
     instance_id: Name | None = None
     start_timeout_seconds: Span = 60.0
+    stall_seconds: Patience = 90.0
     http_host: Host = "127.0.0.1"
     http_port: Port = 8080
     dry_run: bool = False

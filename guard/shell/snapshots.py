@@ -8,6 +8,9 @@ worker that dies half way leaves the snapshot before it whole.
 Every record carries the panes offset of its cut. A reader takes for each key the record
 with the greatest one, not the last: a worker that was stopped may write an old snapshot
 after its successor has written a new one. (A Faust table keeps the last.)
+
+Whoever opens a partition writes a snapshot before the first word where the one found
+was that of a clean stop, or of another policy: from then on decisions may follow it.
 """
 
 from collections.abc import Iterable
@@ -15,7 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from guard.engine import Engine
+from guard.engine import Engine, decides_alike
 from guard.policy import Policy
 
 CHUNK_BYTES = 900_000
@@ -31,6 +34,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     chunks: int
     size: int
     offset: int  # of the last message of the panes partition that is in it
+    is_clean: bool = False  # its writer stopped in order and decided nothing after it
 
 
 class Record(Protocol):
@@ -46,19 +50,42 @@ def encode(engine: Engine) -> bytes:
     return msgspec.msgpack.encode(engine.state())
 
 
-def decode(packed: bytes, policy: Policy) -> Engine:
-    """Unpack what `encode` wrote; ValueError for another version or policy."""
-    return Engine.from_state(msgspec.msgpack.decode(packed, strict=False), policy)
+def restore(head: Head, packed: bytes, policy: Policy) -> Engine:
+    """Unpack what `encode` wrote, to go on under a policy.
+
+    Where the writer had another policy, or an image that decides otherwise, and did not
+    stop in order, it may have decided things after this snapshot. Such an engine is
+    quiet until the worker has read as far as the other may have.
+
+    Raises
+    ------
+    ValueError
+        When the state is of a version that this image does not know.
+    """
+    state = msgspec.msgpack.decode(packed, strict=False)
+    if decides_alike(state, policy):
+        return Engine.from_state(state, policy)
+    engine = Engine.adopt(state, policy, owes_change=not head.is_clean)
+    engine.is_quiet = not head.is_clean
+    return engine
 
 
-def chunks_of(packed: bytes, offset: int, slot: str) -> list[tuple[bytes, bytes]]:
-    """Cut a snapshot into records: key and value."""
+def chunks_of(
+    packed: bytes, offset: int, slot: str, *, is_clean: bool = False
+) -> list[tuple[bytes, bytes]]:
+    """Cut a snapshot into records: key and value; the head comes last."""
     pieces = range(0, max(1, len(packed)), CHUNK_BYTES)
     records = [
         (f"{slot}/{number:05}".encode(), packed[start : start + CHUNK_BYTES])
         for number, start in enumerate(pieces)
     ]
-    head = Head(slot=slot, chunks=len(records), size=len(packed), offset=offset)
+    head = Head(
+        slot=slot,
+        chunks=len(records),
+        size=len(packed),
+        offset=offset,
+        is_clean=is_clean,
+    )
     return [*records, (HEAD_KEY, msgspec.msgpack.encode(head))]
 
 

@@ -231,35 +231,55 @@ class Worker:
         if tp in self._judges:
             return self._judges[tp]
         async with self._opening:
-            generation = self.app.consumer_generation_id
-            start = await self._consumer.start_of(tp)
-            head, packed = await self._read_snapshot(tp.partition)
-            if not self._is_current(generation):
-                return None
             if tp not in self._judges:
-                if packed is None and start.is_committed and start.offset > 0:
-                    self._fail(
-                        f"panes partition {tp.partition} is committed up to "
-                        f"{start.offset}, but {self.settings.snapshots_topic} holds no "
-                        "snapshot of it"
-                    )
-                self._judges[tp] = self._make_judge(tp, head, packed)
+                generation = self.app.consumer_generation_id
+                run = await self._open_judge(tp)
+                if not self._is_current(generation):
+                    return None
+                self._judges[tp] = run
             return self._judges[tp]
 
+    async def _open_judge(self, tp: TP) -> JudgeRun:
+        start = await self._consumer.start_of(tp)
+        head, packed = await self._read_snapshot(tp.partition)
+        if head is None or packed is None:
+            if start.is_committed and start.offset > 0:
+                self._fail(
+                    f"panes partition {tp.partition} is committed up to "
+                    f"{start.offset}, but {self.settings.snapshots_topic} holds no "
+                    "snapshot of it"
+                )
+            run = self._make_judge(tp, Engine(self.policy), None, 0)
+            await run.snapshot(anyway=True)
+            return run
+        engine = snapshots.restore(head, packed, self.policy)
+        end = (await self._consumer.highwaters(tp))[tp] if engine.is_quiet else 0
+        run = self._make_judge(tp, engine, head.slot, end)
+        if engine.is_quiet:
+            log.warning(
+                "another policy or version judged panes partition %d until it ended, "
+                "and not in order: nothing is said of what it read, up to offset %d; "
+                "then every rollout is held",
+                tp.partition,
+                end,
+            )
+        elif head.is_clean:
+            await run.snapshot(anyway=True)
+        return run
+
     def _make_judge(
-        self, tp: TP, head: snapshots.Head | None, packed: bytes | None
+        self, tp: TP, engine: Engine, slot: str | None, quiet_until: int
     ) -> JudgeRun:
-        engine = Engine(self.policy)
-        if packed is not None:
-            engine = snapshots.decode(packed, self.policy)
         generation = self.app.consumer_generation_id
         return JudgeRun(
             tp.partition,
             engine,
-            slot=head.slot if head else None,
+            slot=slot,
             send=self._send,
             is_current=lambda: self._is_current(generation),
             publish=lambda decision: self._publish(decision, tp.partition),
+            check=self.check_lease,
+            quiet_until=quiet_until,
             snapshots_topic=self.settings.snapshots_topic,
             metrics=self.metrics,
         )
@@ -390,7 +410,7 @@ class Worker:
                 await asyncio.sleep(pause)
                 if self._judges.get(tp) is run:
                     self.check_lease()
-                    await run.snapshot(self.check_lease)
+                    await run.snapshot()
             if not judges:
                 await asyncio.sleep(min(1.0, pause))
 
@@ -460,7 +480,7 @@ class Worker:
         for fold in self._folds.values():
             await fold.drain()
         for judge in self._judges.values():
-            await judge.snapshot(self.check_lease)
+            await judge.close()
         await consumer.maybe_wait_for_commit_to_finish()
         await consumer.force_commit()
 

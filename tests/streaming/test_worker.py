@@ -248,3 +248,35 @@ def play(stage, begin, events):
             )
             for place, (second, event) in enumerate(piece)
         )
+
+
+MILDER_POLICY = FAST_POLICY.replace("name: fast", "name: milder").replace("5 %", "90 %")
+
+
+@pytest.mark.parametrize("is_clean", [True, False], ids=["clean stop", "kill -9"])
+def test_another_policy_takes_over(kafka, topics, tmp_path, is_clean):
+    """After a clean stop it goes on, after a kill it holds; no id is used twice."""
+    policies = [tmp_path / "fast.yaml", tmp_path / "milder.yaml"]
+    for path, text in zip(policies, (FAST_POLICY, MILDER_POLICY), strict=True):
+        path.write_text(text)
+    stage = Stage(kafka, topics, block_size=256)
+    records, end = telemetry(
+        time.time() + AHEAD_SECONDS, with_recorded=False, seconds=60
+    )
+    half = len(records) // 2
+    stage.send(records[:half])
+    with GuardProcess(stage, tmp_path, policy=policies[0]) as worker:
+        worker.wait_ready().wait_judged(records[half].stamp - 7)
+        if is_clean:
+            worker.stop()
+        else:
+            worker.kill()
+    stage.send(records[half:])
+    with GuardProcess(stage, tmp_path, policy=policies[1]) as worker:
+        worker.wait_judged(end)
+        worker.stop()
+    decisions = stage.decisions()
+    assert {d["policy"]["name"] for d in decisions} == {"fast", "milder"}
+    bare(decisions, end)  # repeats of an id are equal
+    rules = {reason["rule"] for d in decisions for reason in d["reasons"]}
+    assert ("policy_changed" in rules) is not is_clean
