@@ -1,10 +1,10 @@
 """How Faust and aiokafka are told to reach Kafka; `kafka_clients` does kafka-python."""
 
-import ssl
 from typing import Any
 
 import faust
 
+from guard.shell import tls
 from guard.shell.settings import Settings
 
 
@@ -14,9 +14,9 @@ def aiokafka_options(settings: Settings) -> dict[str, Any]:
         "bootstrap_servers": list(settings.brokers),
         "security_protocol": settings.security_protocol,
     }
-    if settings.security_protocol.endswith("SSL"):
-        options["ssl_context"] = _ssl_context(settings)
-    if settings.security_protocol.startswith("SASL"):
+    if settings.uses_tls:
+        options["ssl_context"] = tls.context(settings)
+    if settings.uses_sasl:
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
@@ -27,9 +27,8 @@ def aiokafka_options(settings: Settings) -> dict[str, Any]:
 
 def faust_options(settings: Settings) -> dict[str, Any]:
     """Return what a Faust app needs beside the brokers' addresses."""
-    uses_tls = settings.security_protocol.endswith("SSL")
-    context = _ssl_context(settings) if uses_tls else None
-    if settings.security_protocol.startswith("SASL"):
+    context = tls.context(settings) if settings.uses_tls else None
+    if settings.uses_sasl:
         credentials = faust.SASLCredentials(
             mechanism=settings.sasl_mechanism,
             username=settings.sasl_username,
@@ -37,10 +36,6 @@ def faust_options(settings: Settings) -> dict[str, Any]:
             ssl_context=context,
         )
         return {"broker_credentials": credentials}
-    if uses_tls:
+    if context is not None:
         return {"broker_credentials": faust.SSLCredentials(context)}
     return {}
-
-
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=settings.ssl_cafile or None)

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from guard.fault import hint, nearest, shown
+from guard.shell import tls
 from guard.shell.settings import Secret, Settings, contradictions
 
 PREFIX = "GUARD_"
@@ -31,6 +32,8 @@ _TYPES: dict[str, Any] = {f.name: f.type for f in msgspec.structs.fields(Setting
 _DEFAULTS: dict[str, Any] = {
     f.name: f.default for f in msgspec.structs.fields(Settings)
 }
+_NEWLINES = "\r\n"
+_SPACE = {"GUARD_SASL_PASSWORD": _NEWLINES}  # what is none of a value; by default, any
 _UPPER = ("security_protocol", "sasl_mechanism")
 _LOWER = ("log_format", "log_level")
 
@@ -72,9 +75,12 @@ def load(environ: Mapping[str, str] | None = None, **flags: object) -> Settings:
     variables = _variables(os.environ if environ is None else environ)
     faults = list(_unknown_variables(variables))
     found: dict[str, object] = {k: v for k, v in variables.items() if k in _TYPES}
-    faults += _read_password(variables, found)
+    password_faults = list(_read_password(variables, found))
+    faults += password_faults
     given = {name: value for name, value in flags.items() if value is not None}
     names = {name: _source(name, is_flag=name in given) for name in _TYPES}
+    if variables.get(PASSWORD_FILE):
+        names["sasl_password"] = variable(PASSWORD_FILE)
     values: dict[str, Any] = {}
     for name, value in (found | given).items():
         try:
@@ -84,7 +90,8 @@ def load(environ: Mapping[str, str] | None = None, **flags: object) -> Settings:
             faults.append(f"{names[name]} is {shown(value)}, expected {expected}")
     settings = Settings(**values)
     broken = (found | given).keys() - values.keys()
-    for fields, template in contradictions(settings):
+    broken |= {"sasl_password"} if password_faults else set()
+    for fields, template in [*contradictions(settings), *tls.faults(settings)]:
         if not broken.intersection(fields):
             faults.append(template.format(*(names[field] for field in fields)))
     if faults:
@@ -94,7 +101,7 @@ def load(environ: Mapping[str, str] | None = None, **flags: object) -> Settings:
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {
-        name.removeprefix(PREFIX).lower(): value.strip()
+        name.removeprefix(PREFIX).lower(): value.strip(_SPACE.get(name))
         for name, value in environ.items()
         if name.startswith(PREFIX) and not _is_service_link(name, value)
     }
@@ -125,21 +132,31 @@ def _read_password(
     path = variables.get(PASSWORD_FILE)
     if not path:
         return
+    name = variable(PASSWORD_FILE)
     if found.get("sasl_password"):
         yield (
-            f"{variable('sasl_password')} and {variable(PASSWORD_FILE)} are both"
-            " set, expected one of them"
+            f"{variable('sasl_password')} and {name} are both set, expected one of them"
         )
+    # What was taken for a path may be the password: it is not repeated.
     try:
-        found["sasl_password"] = Path(path).read_text(encoding="utf-8").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        yield f"{variable(PASSWORD_FILE)}: cannot read {shown(path)}: {_reason(error)}"
+        word = Path(path).read_text(encoding="utf-8").rstrip(_NEWLINES)
+    except (OSError, ValueError) as error:
+        yield f"{name} names no file that can be read: {_reason(error)}"
+        word = ""
+    else:
+        if not word:
+            yield f"{name} names an empty file, expected the password"
+    found["sasl_password"] = word
 
 
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (
-        error.reason if isinstance(error, UnicodeDecodeError) else str(error.strerror)
-    )
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return "it is not text in UTF-8"
+        case OSError():
+            return str(error.strerror)
+        case _:  # such as a null byte in the path
+            return str(error)
 
 
 def _convert(name: str, value: object) -> object:

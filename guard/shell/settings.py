@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -110,6 +109,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         0 for no page.
     services_cap
         How many services get labels of their own in the metrics.
+    ssl_cafile
+        Whom to trust, PEM; whom this machine trusts when None.
+    ssl_certfile, ssl_keyfile
+        Certificate and key that prove to Kafka who the worker is, PEM; the key may
+        stand in the certificate's file.
     """
 
     brokers: Addresses = (f"localhost:{DEFAULT_PORT}",)
@@ -145,6 +149,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sasl_username: str | None = None
     sasl_password: Secret = Secret()
     ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
 
     @property
     def topics(self) -> dict[str, str]:
@@ -209,11 +215,13 @@ def _unusable_security(settings: Settings) -> Iterator[Contradiction]:
             yield Contradiction(
                 (field, "security_protocol"), f"{{0}} {verdict} {where}"
             )
-    if settings.ssl_cafile and not settings.uses_tls:
-        template = f"{{0}} is set, but not used {where}"
-        yield Contradiction(("ssl_cafile", "security_protocol"), template)
-    elif settings.ssl_cafile and not Path(settings.ssl_cafile).is_file():
-        yield Contradiction(("ssl_cafile",), "{0} names no file")
+    for field in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if getattr(settings, field) and not settings.uses_tls:
+            template = f"{{0}} is set, but not used {where}"
+            yield Contradiction((field, "security_protocol"), template)
+    if settings.ssl_keyfile and not settings.ssl_certfile:
+        template = "{0} is set, but {1}, which it belongs to, is not"
+        yield Contradiction(("ssl_keyfile", "ssl_certfile"), template)
 
 
 def _words(value: object) -> str:

@@ -1,9 +1,11 @@
 """Settings: where they come from, what is refused, what is never shown."""
 
 import io
+import subprocess
 
 import msgspec
 import pytest
+from certificates import Authority
 from rich.console import Console
 
 from guard.shell.environment import SettingsFault, load, variable
@@ -154,31 +156,124 @@ def test_refuses_what_is_out_of_range(name, word):
             {"GUARD_SECURITY_PROTOCOL": "SSL", "GUARD_SSL_CAFILE": "/nowhere"},
             "GUARD_SSL_CAFILE names no file",
         ),
+        (
+            {"GUARD_SSL_CERTFILE": "/nowhere"},
+            (
+                "GUARD_SSL_CERTFILE is set, but not used where"
+                " GUARD_SECURITY_PROTOCOL is PLAINTEXT"
+            ),
+        ),
+        (
+            {"GUARD_SECURITY_PROTOCOL": "SSL", "GUARD_SSL_KEYFILE": __file__},
+            (
+                "GUARD_SSL_KEYFILE is set, but GUARD_SSL_CERTFILE, which it belongs"
+                " to, is not"
+            ),
+        ),
     ],
-    ids=["topics", "patience", "password", "unused", "cafile"],
+    ids=["topics", "patience", "password", "unused", "cafile", "plain", "alone"],
 )
 def test_refuses_what_contradicts_itself(environ, fault):
     """Settings that are right one by one can be wrong together."""
     assert faults_of(environ) == [fault]
 
 
-def test_a_password_may_come_from_a_file(tmp_path):
-    """The file's last newline is none of the password."""
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_password_may_come_from_a_file(tmp_path, end):
+    """The file's last newline is none of the password, a blank is."""
     file = tmp_path / "password"
-    file.write_text(PASSWORD + "\n")
+    file.write_bytes(f" {PASSWORD} {end}".encode())
     settings = load(SASL | {"GUARD_SASL_PASSWORD_FILE": str(file)})
-    assert settings.sasl_password.reveal() == PASSWORD
+    assert settings.sasl_password.reveal() == f" {PASSWORD} "
+
+
+def test_a_password_is_taken_as_it_is():
+    """Blanks around it belong to it, in the variable as in the file."""
+    settings = load(SASL | {"GUARD_SASL_PASSWORD": f" {PASSWORD} \n"})
+    assert settings.sasl_password.reveal() == f" {PASSWORD} "
 
 
 def test_a_password_has_one_source(tmp_path):
-    """Two are a fault, and so is a file that cannot be read."""
+    """Two are a fault; the variable that the user set is the one that is named."""
     file = tmp_path / "password"
-    both = {"GUARD_SASL_PASSWORD": "a", "GUARD_SASL_PASSWORD_FILE": str(file)}
     file.write_text(PASSWORD)
-    assert "are both set" in faults_of(SASL | both)[0]
-    file.unlink()
-    del both["GUARD_SASL_PASSWORD"]
-    assert "No such file or directory" in faults_of(SASL | both)[0]
+    path = {"GUARD_SASL_PASSWORD_FILE": str(file)}
+    assert faults_of(SASL | path | {"GUARD_SASL_PASSWORD": "a"}) == [
+        (
+            "GUARD_SASL_PASSWORD and GUARD_SASL_PASSWORD_FILE are both set,"
+            " expected one of them"
+        )
+    ]
+    assert faults_of(path) == [
+        (
+            "GUARD_SASL_PASSWORD_FILE is set, but not used where"
+            " GUARD_SECURITY_PROTOCOL is PLAINTEXT"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "names no file that can be read: No such file or directory"),
+        (b"", "names an empty file, expected the password"),
+        (b"\n", "names an empty file, expected the password"),
+        (b"\xff", "names no file that can be read: it is not text in UTF-8"),
+    ],
+    ids=["missing", "empty", "newline", "binary"],
+)
+def test_a_file_without_a_password(tmp_path, content, fault):
+    """One fault, which does not repeat the path: it may be the password itself."""
+    file = tmp_path / PASSWORD
+    if content is not None:
+        file.write_bytes(content)
+    faults = faults_of(SASL | {"GUARD_SASL_PASSWORD_FILE": str(file)})
+    assert faults == [f"GUARD_SASL_PASSWORD_FILE {fault}"]
+
+
+@pytest.mark.slow
+def test_certificates_are_read_at_the_start(tmp_path):
+    """A file that holds something else, or another's key, is a fault of its setting."""
+    authority = Authority(tmp_path)
+    pem, other = authority.issue("guard"), authority.issue("other")
+    tls = {"GUARD_SECURITY_PROTOCOL": "SSL"}
+    assert faults_of(tls | {"GUARD_SSL_CAFILE": __file__}) == [
+        "GUARD_SSL_CAFILE holds no certificate in PEM"
+    ]
+    crt, key = str(pem.with_suffix(".crt")), str(other.with_suffix(".key"))
+    assert faults_of(tls | {"GUARD_SSL_CERTFILE": crt}) == [
+        (
+            "GUARD_SSL_CERTFILE holds no certificate in PEM with its key, and"
+            " GUARD_SSL_KEYFILE is not set"
+        )
+    ]
+    pair = {"GUARD_SSL_CERTFILE": crt, "GUARD_SSL_KEYFILE": key}
+    assert faults_of(tls | pair) == [
+        (
+            "GUARD_SSL_CERTFILE and GUARD_SSL_KEYFILE do not belong together:"
+            " the key is another's"
+        )
+    ]
+    assert load(tls | {"GUARD_SSL_CERTFILE": str(pem)}).ssl_certfile == str(pem)
+    pair["GUARD_SSL_KEYFILE"] = str(pem.with_suffix(".key"))
+    assert load(tls | pair).ssl_certfile == crt
+
+
+@pytest.mark.slow
+def test_a_key_with_a_password_is_refused(tmp_path):
+    """Nobody is there to type it: the fault says so instead of asking."""
+    pem = Authority(tmp_path).issue("guard")
+    locked = tmp_path / "locked.key"
+    lock = ["openssl", "pkey", "-aes256", "-passout", "pass:x", "-out", locked]
+    subprocess.run([*lock, "-in", pem.with_suffix(".key")], check=True)
+    pair = {
+        "GUARD_SECURITY_PROTOCOL": "SSL",
+        "GUARD_SSL_CERTFILE": str(pem.with_suffix(".crt")),
+        "GUARD_SSL_KEYFILE": str(locked),
+    }
+    assert faults_of(pair) == [
+        "GUARD_SSL_KEYFILE holds a key with a password, expected one without"
+    ]
 
 
 def test_never_shows_the_password():
