@@ -23,6 +23,7 @@ from models.drift import Drift
 from models.moments import Moments
 from models.proportion import Proportion
 from models.quantile import Sketch
+from models.sample_ratio import SampleRatio
 from models.window import Window
 
 ROWS = np.arange(3)
@@ -54,6 +55,12 @@ def made_window():
     return window
 
 
+def made_ratio():
+    ratio = SampleRatio(0.1)
+    ratio.grow(3)
+    return ratio
+
+
 CASES = {
     "moments": Case(
         make=Moments,
@@ -80,6 +87,17 @@ CASES = {
         feed=lambda s, _, x: s.update(x),
         readings=(lambda s: s.quantile(0.5), lambda s: s.interval(0.5)),
         bad=(lambda: Sketch().update(-1.0), lambda: Sketch().quantile(2.0)),
+    ),
+    "sample_ratio": Case(
+        make=made_ratio,
+        feed=lambda s, second, x: s.update(second, ROWS, ROWS, ROWS + x),
+        readings=(lambda s: s.log_evidence(ROWS), lambda s: s.counts(2)),
+        bad=(
+            lambda: SampleRatio(0.0),
+            lambda: SampleRatio(1.0),
+            lambda: SampleRatio(0.1, alpha=0.0),
+            lambda: made_ratio().update(0, ROWS, ROWS - 1, ROWS),
+        ),
     ),
     "window": Case(
         make=made_window,
