@@ -141,7 +141,12 @@ public final class Count {
 
   private static List<Event> decode(byte[] value, long perRecord) {
     try {
-      return perRecord == 1 ? List.of(ONE.readValue(value)) : List.of(MANY.readValue(value));
+      if (perRecord == 1) {
+        Event event = ONE.readValue(value);
+        return List.of(event);
+      }
+      Event[] several = MANY.readValue(value);
+      return List.of(several);
     } catch (IOException error) {
       return List.of();
     }
@@ -167,7 +172,10 @@ public final class Count {
     Serde<Event> events =
         serde(
             (e, out) -> out.write(JSON.writeValueAsBytes(e)),
-            in -> ONE.readValue(in.readAllBytes()));
+            in -> {
+              Event event = ONE.readValue(in.readAllBytes());
+              return event;
+            });
     Serde<Cell> cells = serde(Count::write, Count::read);
     source
         .flatMapValues(value -> decode(value, watch.perRecord))
