@@ -35,6 +35,7 @@ from guard.words import Words
 TICK_SECONDS = 0.2
 BEAT_SECONDS = 1.0
 LEASE_SHARE = 0.8  # of the session: stopped for longer, a worker may have lost it
+METADATA_SECONDS = 10  # after which a partition that is new is noticed
 DRAIN_SECONDS = 4.0
 STOP_SECONDS = 9.0
 
@@ -72,6 +73,7 @@ class Worker:
         self._opening = asyncio.Lock()
         self._words: Words | None = None
         self._fold_settings: FoldSettings | None = None
+        self._targets: int | None = None  # partitions of the panes topic
         self._ticked = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_assigned = False
@@ -94,6 +96,7 @@ class Worker:
         """Drop everything: a rebalance means to begin at the snapshots again."""
         self._folds.clear()
         self._judges.clear()
+        self._fold_settings = None  # input partitions may have been added
         self._is_assigned = False
 
     # ---- the Faust app
@@ -110,6 +113,8 @@ class Worker:
             topic_disable_leader=True,
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=settings.instance_id,
+            consumer_metadata_max_age_ms=METADATA_SECONDS * 1000,
+            producer_metadata_max_age_ms=METADATA_SECONDS * 1000,
             stream_wait_empty=False,  # blocks need no drain
             stream_buffer_maxsize=16,  # batches
             broker_max_poll_records=settings.max_poll_records,
@@ -211,8 +216,15 @@ class Worker:
         if self._fold_settings is None:
             settings = self.settings
             counts = await self._partition_counts()
+            targets = counts[settings.panes_topic]
+            if self._targets not in {None, targets}:
+                self._fail(
+                    f"{settings.panes_topic} has {targets} partitions, and had "
+                    f"{self._targets}: its services have moved; give it another name"
+                )
+            self._targets = targets
             self._fold_settings = FoldSettings(
-                targets=counts[settings.panes_topic],
+                targets=targets,
                 sources={settings.input_topic: counts[settings.input_topic]},
                 lateness_seconds=settings.lateness_seconds,
                 patience_seconds=settings.patience_seconds,
@@ -224,6 +236,7 @@ class Worker:
     async def _partition_counts(self) -> dict[str, int]:
         producer = self.app.producer._ensure_producer()  # noqa: SLF001 - see the contract test
         topics = (self.settings.input_topic, self.settings.panes_topic)
+        await producer.client.force_metadata_update()  # what it knows may be old
         return {topic: len(await producer.partitions_for(topic)) for topic in topics}
 
     async def _judge_run(self, tp: TP) -> JudgeRun | None:

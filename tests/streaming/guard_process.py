@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from kafka.structs import TopicPartition
 from kafka_broker import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
+from guard.chain import Chain, Taken
 from guard.pane import COUNTS, Panes, unpack_ints
 from guard.shell import kafka_clients
 from guard.shell.environment import variable
@@ -170,14 +171,16 @@ class Stage:
         """What stands on the decisions topic, repeats and all."""
         return [json.loads(record.value) for record in self.read("decisions_topic")]
 
-    def panes(self) -> list[Panes]:
-        """What stands on the panes topic, each message once."""
-        messages = {}
+    def panes(self) -> list[tuple[Panes, int]]:
+        """Messages on the panes topic that go on, and their first second that is new."""
+        chains: dict[int, Chain] = defaultdict(Chain)
+        found = []
         for record in self.read("panes_topic"):
             panes = decode_panes(record.value)
-            stretch = panes.topic, panes.partition, panes.block, panes.start, panes.to
-            messages[record.partition, *stretch] = panes
-        return list(messages.values())
+            taken, first, _ = chains[record.partition].take(panes)
+            if taken is Taken.GOES_ON:
+                found.append((panes, first))
+        return found
 
     def committed(self, field: str) -> dict[int, int]:
         """Offsets that the group has committed, by partition."""
@@ -193,11 +196,15 @@ class Stage:
         }
 
 
-def requests_in(messages: Iterable[Panes]) -> int:
-    """Requests that panes count."""
+def requests_in(messages: Iterable[tuple[Panes, int]]) -> int:
+    """Requests that panes count, but for what came late."""
     return sum(
-        int(unpack_ints(panes.counts).reshape(-1, COUNTS)[:, 0].sum())
-        for panes in messages
+        int(
+            unpack_ints(panes.counts)
+            .reshape(-1, COUNTS)[unpack_ints(panes.seconds) >= first, 0]
+            .sum()
+        )
+        for panes, first in messages
     )
 
 

@@ -13,7 +13,14 @@ from datetime import datetime
 import pytest
 from kafka.structs import TopicPartition
 from streaming.episodes import Episode, Fault, requests, telemetry
-from streaming.guard_process import GuardProcess, Record, Stage, encoded, until
+from streaming.guard_process import (
+    GuardProcess,
+    Record,
+    Stage,
+    encoded,
+    requests_in,
+    until,
+)
 
 from guard.decision import instant
 from guard.shell import kafka_clients
@@ -280,3 +287,54 @@ def test_another_policy_takes_over(kafka, topics, tmp_path, is_clean):
     bare(decisions, end)  # repeats of an id are equal
     rules = {reason["rule"] for d in decisions for reason in d["reasons"]}
     assert ("policy_changed" in rules) is not is_clean
+
+
+def test_new_source_partitions_are_counted(kafka, topics, tmp_path):
+    """Noticed while it runs; what they hold is counted, or told to be late."""
+    stage = Stage(kafka, topics, sources=2, lateness_seconds=2, block_size=256)
+    settings = Settings(brokers=(kafka.bootstrap,))
+    sent = 0
+
+    def send(partitions):
+        nonlocal sent
+        now = time.time()
+        records = [
+            Record(number % partitions, now, encoded(request(now, number)))
+            for number in range(40)
+        ]
+        stage.send(records)
+        sent += len(records)
+        time.sleep(0.2)
+
+    with GuardProcess(stage, tmp_path) as worker:
+        worker.wait_ready()
+        for _ in range(5):
+            send(2)
+        with kafka_clients.admin(settings) as client:
+            client.create_partitions({stage.settings["input_topic"]: 5})
+        for _ in range(5):
+            send(5)
+        until(lambda: worker.metrics()["guard_events_total"] >= sent, "new partitions")
+        for _ in range(5):
+            send(5)
+        worker.wait_judged(time.time() + 1)  # the second that has begun as well
+        worker.stop()
+    messages = stage.panes()
+    late = sum(
+        told.requests
+        for panes, first in messages
+        for told in panes.late
+        if told.second >= first
+    )
+    assert max(panes.sources[panes.topic] for panes, _ in messages) == 5
+    assert requests_in(messages) + late == sent
+    new = [(panes, first) for panes, first in messages if panes.partition >= 2]
+    assert {panes.partition for panes, _ in new} == {2, 3, 4}
+    assert requests_in(new) > 0
+
+
+def request(now, number):
+    """A request of one of two cohorts."""
+    cohort = ("canary", "baseline")[number % 2]
+    return {"service": "cart", "ts": now, "latency_ms": 9.0, "status": 200,
+            "cohort": cohort, "version": cohort}  # fmt: skip
