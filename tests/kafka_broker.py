@@ -8,8 +8,10 @@ after that a node is ready about three seconds after `Cluster.start`.
     with Cluster(nodes=3) as cluster:       # replication 3, min.insync.replicas 2
         cluster.kill(1)
         cluster.start_node(1)
-    with Cluster(secure=True) as cluster:   # beside PLAINTEXT also SASL_SSL with SCRAM
+    with Cluster(secure=True) as cluster:   # beside PLAINTEXT also SASL_SSL and others
         cluster.secure
+    with Cluster(secure=True, has_acls=True) as cluster:   # who may do what is asked
+        ...                                 # PLAINTEXT is the super user
 
     python tests/kafka_broker.py --nodes 3  # runs until Ctrl-C, prints JSON
 
@@ -38,6 +40,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from certificates import Authority
+
 POM = Path(__file__).resolve().with_name("pom.xml")
 SMALL_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # ready sooner, smaller
 FAST_JVM = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")  # for benchmarks
@@ -50,6 +54,19 @@ CLEAN_STOP_SECONDS = 30.0
 # range a client that tries again and again to reach a stopped broker on this machine
 # is sooner or later given the broker's own port, connects to itself, and keeps it.
 PORTS = range(20_000, 32_000)
+
+_SCRAM = ("SCRAM-SHA-512", "SCRAM-SHA-256")
+_SECURE_LISTENERS = {  # by name
+    "SECURE": "SASL_SSL",
+    "SASL": "SASL_PLAINTEXT",
+    "MUTUAL": "SSL",
+    "EXPIRED": "SSL",
+}
+_ACLS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "false",
+    "super.users": "User:ANONYMOUS",  # whoever comes by PLAINTEXT, the nodes too
+}
 
 _LOGGING = """\
 <Configuration status="OFF">
@@ -79,10 +96,28 @@ class BrokerUnavailable(RuntimeError):  # noqa: N818  # no fault of the program
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Secure:
-    """How to reach the SASL_SSL listeners of a cluster."""
+    """How to reach the secure listeners of a cluster.
+
+    Parameters
+    ----------
+    bootstrap
+        SASL_SSL, with SCRAM and PLAIN.
+    sasl_plaintext
+        The same without TLS.
+    mutual
+        SSL, for clients that show a certificate such as `certfile`.
+    expired
+        SSL, with a certificate that has expired.
+    certfile
+        Key and certificate of user `CN=guard`.
+    """
 
     bootstrap: str
+    sasl_plaintext: str
+    mutual: str
+    expired: str
     ca_file: str
+    certfile: str
     mechanism: str = "SCRAM-SHA-512"
     username: str = "guard"
     password: str = "guard-secret"  # of a cluster that lives for a test
@@ -99,7 +134,9 @@ class Cluster:
     nodes
         How many; up to three replicas, of which all but one must be in sync.
     secure
-        Whether there are SASL_SSL listeners too; `secure` then says how to use them.
+        Whether there are SASL and TLS listeners too; `secure` says how to use them.
+    has_acls
+        Whether Kafka asks ACLs; PLAINTEXT is the super user.
     directory
         Where data and logs stand; a temporary one, removed at the end, when None.
     heap, jvm
@@ -115,6 +152,7 @@ class Cluster:
         nodes: int = 1,
         *,
         secure: bool = False,
+        has_acls: bool = False,
         directory: Path | None = None,
         heap: str = "384m",
         jvm: Sequence[str] = SMALL_JVM,
@@ -124,7 +162,7 @@ class Cluster:
         self.nodes = nodes
         self.directory = directory or Path(tempfile.mkdtemp(prefix="kafka-"))
         self._is_temporary = directory is None
-        self._is_secure = secure
+        self._is_secure, self._has_acls = secure, has_acls
         self._heap, self._jvm, self._cpus = heap, tuple(jvm), cpus
         self._properties = dict(properties or {})
         self._cluster_id = _cluster_id()
@@ -134,23 +172,29 @@ class Cluster:
         self._draw_ports()
 
     def _draw_ports(self) -> None:
-        ports = free_ports(3 * self.nodes)
-        self._plain = ports[: self.nodes]
-        self._controllers = ports[self.nodes : 2 * self.nodes]
-        self._tls = ports[2 * self.nodes :]
+        names = ["PLAINTEXT", "CONTROLLER"]
+        names += _SECURE_LISTENERS if self._is_secure else []
+        ports = iter(free_ports(len(names) * self.nodes))
+        self._ports = {name: [next(ports) for _ in range(self.nodes)] for name in names}
 
     @property
     def bootstrap(self) -> str:
         """Addresses of the PLAINTEXT listeners; they last as long as the cluster."""
-        return _addresses(self._plain)
+        return _addresses(self._ports["PLAINTEXT"])
 
     @property
     def secure(self) -> Secure | None:
-        """How to reach the SASL_SSL listeners, None when there are none."""
+        """How to reach the secure listeners, None when there are none."""
         if not self._is_secure:
             return None
-        ca_file = str(self.directory / "ca.pem")
-        return Secure(bootstrap=_addresses(self._tls), ca_file=ca_file)
+        return Secure(
+            bootstrap=_addresses(self._ports["SECURE"]),
+            sasl_plaintext=_addresses(self._ports["SASL"]),
+            mutual=_addresses(self._ports["MUTUAL"]),
+            expired=_addresses(self._ports["EXPIRED"]),
+            ca_file=str(self.directory / "ca.pem"),
+            certfile=str(self.directory / "guard.pem"),
+        )
 
     @property
     def pids(self) -> dict[int, int]:
@@ -195,7 +239,11 @@ class Cluster:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "log4j2.xml").write_text(_LOGGING)
         if self._is_secure:
-            _make_certificates(self.directory)
+            _demand("openssl", "it makes the certificates of the secure listeners")
+            authority = Authority(self.directory)
+            authority.issue("server", names="DNS:localhost")
+            authority.issue("expired", names="DNS:localhost", days=-1)
+            authority.issue("guard")
 
     def _start_on_free_ports(self) -> None:
         for _ in range(START_ATTEMPTS - 1):
@@ -284,7 +332,8 @@ class Cluster:
         command += ["-t", self._cluster_id]
         if self.secure is not None:
             user = f"name={self.secure.username},password={self.secure.password}"
-            command += ["--add-scram", f"{self.secure.mechanism}=[{user}]"]
+            for mechanism in _SCRAM:
+                command += ["--add-scram", f"{mechanism}=[{user}]"]
         return self._java(command, heap="64m", log=self.directory / f"format{node}.log")
 
     def _spawn(self, node: int) -> None:
@@ -326,17 +375,19 @@ class Cluster:
         settings |= {"node.id": node, "log.dirs": self.directory / f"data{node}"}
         if self._is_secure:
             settings |= self._security()
+        if self._has_acls:
+            settings |= _ACLS
         settings |= self._properties
         path = self.directory / f"node{node}.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         return path
 
     def _listeners(self, node: int) -> dict[str, object]:
-        clients = {"PLAINTEXT": self._plain[node]}
-        if self._is_secure:
-            clients["SECURE"] = self._tls[node]
-        every = clients | {"CONTROLLER": self._controllers[node]}
-        voters = enumerate(self._controllers)
+        every = {name: ports[node] for name, ports in self._ports.items()}
+        clients = {name: port for name, port in every.items() if name != "CONTROLLER"}
+        voters = enumerate(self._ports["CONTROLLER"])
+        protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
+        protocols |= _SECURE_LISTENERS
         return {
             "process.roles": "broker,controller",
             "controller.quorum.voters": ",".join(
@@ -344,8 +395,8 @@ class Cluster:
             ),
             "listeners": _listener_addresses(every),
             "advertised.listeners": _listener_addresses(clients),
-            "listener.security.protocol.map": (
-                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL"
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{protocol}" for name, protocol in protocols.items()
             ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
@@ -379,14 +430,32 @@ class Cluster:
         }
 
     def _security(self) -> dict[str, object]:
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        listener = "listener.name.secure"
-        return {
-            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
-            f"{listener}.scram-sha-512.sasl.jaas.config": login,
-            f"{listener}.ssl.keystore.type": "PEM",
-            f"{listener}.ssl.keystore.location": self.directory / "server.pem",
+        assert self.secure is not None
+        user, password = self.secure.username, self.secure.password
+        module = "org.apache.kafka.common.security.{}LoginModule required"
+        plain = f'{module.format("plain.Plain")} user_{user}="{password}";'
+        logins = {name: f"{module.format('scram.Scram')};" for name in _SCRAM}
+        settings: dict[str, object] = {
+            "sasl.enabled.mechanisms": "PLAIN," + ",".join(_SCRAM)
         }
+        for name, protocol in _SECURE_LISTENERS.items():
+            listener = f"listener.name.{name.lower()}"
+            if protocol.startswith("SASL"):
+                for mechanism, login in {**logins, "PLAIN": plain}.items():
+                    key = f"{listener}.{mechanism.lower()}.sasl.jaas.config"
+                    settings[key] = login
+            if protocol.endswith("SSL"):
+                stem = "expired" if name == "EXPIRED" else "server"
+                settings[f"{listener}.ssl.keystore.type"] = "PEM"
+                settings[f"{listener}.ssl.keystore.location"] = (
+                    f"{self.directory}/{stem}.pem"
+                )
+        settings |= {
+            "listener.name.mutual.ssl.client.auth": "required",
+            "listener.name.mutual.ssl.truststore.type": "PEM",
+            "listener.name.mutual.ssl.truststore.location": self.directory / "ca.pem",
+        }
+        return settings
 
 
 class _PortTaken(RuntimeError):  # noqa: N818  # the next attempt's reason
@@ -470,33 +539,6 @@ def _listener_addresses(ports: Mapping[str, int]) -> str:
 
 def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-3000:]
-
-
-def _make_certificates(folder: Path) -> None:
-    """Make a CA and a server certificate for localhost, all PEM.
-
-    Kafka reads a PEM key store of key, certificate and CA in one file, so there is no
-    need for keytool; the key must be PKCS#8.
-    """
-    _demand("openssl", "it makes the certificates of the secure listeners")
-
-    def openssl(command: str, *further: str) -> None:
-        subprocess.run(
-            ["openssl", *command.split(), *further],
-            cwd=folder, check=True, capture_output=True,
-        )  # fmt: skip
-
-    key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-    openssl(f"req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=test-ca -days 30")
-    openssl(f"req {key} -keyout server.key -out server.csr -subj /CN=localhost")
-    (folder / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
-    openssl(
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial",
-        *("-out", "server.crt", "-days", "30", "-extfile", "san"),
-    )
-    parts = ("server.key", "server.crt", "ca.pem")
-    pem = "".join((folder / part).read_text() for part in parts)
-    (folder / "server.pem").write_text(pem)
 
 
 def main() -> None:
