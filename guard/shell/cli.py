@@ -332,7 +332,10 @@ _MENDABLE = {
     "guard.shell.replay": "CannotRead",
     "guard.shell.topics": "NoSuchTopic TopicsNotMade",
 }
-_NO_ANSWER = {"guard.shell.kafka_clients": "BrokerUnreachable"}
+_NO_ANSWER = {
+    "guard.shell.kafka_clients": "BrokerUnreachable",
+    "kafka.errors": "KafkaError",  # a Kafka that stops answering half way
+}
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 
+from guard.shell import probe, tls
 from guard.shell.settings import Settings
 
 # kafka-python 3 ships no types, and those that pyright knows are of version 2.
@@ -33,6 +34,10 @@ class BrokerUnreachable(RuntimeError):  # noqa: N818  # no fault of the program
     """No broker answered in time; the message says where and why."""
 
 
+class BrokerRefuses(BrokerUnreachable):
+    """A broker answers, and will not have us; the message says what to mend."""
+
+
 def connection(
     settings: Settings, *, api_version: ApiVersion | None = None
 ) -> dict[str, Any]:
@@ -50,8 +55,8 @@ def connection(
     }
     if api_version is not None:
         options["api_version"] = api_version
-    if settings.uses_tls and settings.ssl_cafile:
-        options["ssl_cafile"] = settings.ssl_cafile
+    if settings.uses_tls:
+        options["ssl_context"] = tls.context(settings)
     if settings.uses_sasl:
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,
@@ -113,6 +118,8 @@ def wait_for_broker(
 
     Raises
     ------
+    BrokerRefuses
+        At once: to try again would not help.
     BrokerUnreachable
         When none answered in time.
     """
@@ -143,8 +150,11 @@ def _unreachable(
     with _overheard() as heard:
         try:
             _ask(settings, seconds, api_version)
-        except (KafkaError, OSError) as error:  # OSError: a CA file that is none
-            return _explained([*heard, error], settings)
+        except (KafkaError, OSError) as error:
+            errors = [*heard, error]
+            if refusal := _refusal(errors, settings):
+                raise BrokerRefuses(refusal) from error
+            return _explained(errors, settings)
     return ""
 
 
@@ -201,6 +211,14 @@ def _overheard() -> Iterator[list[Exception]]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = passes_on
+
+
+def _refusal(errors: list[Exception], settings: Settings) -> str:
+    """Return what to mend where trying again is of no use."""
+    if any(isinstance(error, SaslAuthenticationFailedError) for error in errors):
+        return probe.not_let_in(settings, ", ".join(settings.brokers))
+    refusals = (probe.refusal(settings, broker) for broker in settings.brokers)
+    return next(filter(None, refusals), "")
 
 
 def _explained(errors: list[Exception], settings: Settings) -> str:
