@@ -327,6 +327,7 @@ def topics(
 
 # What a person can mend, and where it is raised.
 _MENDABLE = {
+    "guard.shell.access": "NotAllowed",
     "guard.shell.commands.send": "CannotSend",
     "guard.shell.policy_file": "PolicyFaults",
     "guard.shell.replay": "CannotRead",

@@ -9,8 +9,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import NoError, TopicAlreadyExistsError, for_code
+from kafka.errors import (
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
+from guard.shell.access import PAGE
 from guard.shell.kafka_clients import Admin
 from guard.shell.settings import Settings
 
@@ -128,6 +134,8 @@ def _refusal(answer: Mapping[str, Any]) -> str:
     error = for_code(answer["error_code"])
     if error in (NoError, TopicAlreadyExistsError):
         return ""
+    if error is TopicAuthorizationFailedError:
+        return f'Kafka does not allow Create on topic "{answer["name"]}": see {PAGE}'
     reason = answer.get("error_message") or error.__name__
     return f'cannot make topic "{answer["name"]}": {reason}'
 
@@ -172,7 +180,8 @@ def configs(client: Admin, topics: Sequence[str]) -> dict[str, dict[str, str]]:
 def check(client: Admin, settings: Settings) -> Findings:
     """Say what the guard cannot work with, and what is probably not meant."""
     counts = partition_counts(client, list(settings.topics.values()))
-    found = configs(client, list(counts))
+    asked = (settings.input_topic, settings.panes_topic, settings.snapshots_topic)
+    found = configs(client, [name for name in asked if name in counts])
     faults = [
         *_missing(settings, counts),
         *_unequal(settings, counts),

@@ -3,11 +3,11 @@
 import threading
 
 import pytest
-from kafka_broker import Cluster, free_ports
+from kafka_broker import free_ports
 
 from guard.shell import kafka_clients
 from guard.shell.kafka_clients import BrokerUnreachable, wait_for_broker
-from guard.shell.settings import Secret, Settings
+from guard.shell.settings import Settings
 from guard.shell.topics import (
     TopicPlan,
     TopicsNotMade,
@@ -165,28 +165,3 @@ def test_one_broker_of_several_is_enough(kafka):
     (port,) = free_ports(1)
     several = Settings(brokers=(f"localhost:{port}", kafka.bootstrap))
     wait_for_broker(several, 10.0, pytest.fail)
-
-
-@pytest.mark.broker
-@pytest.mark.usefixtures("leaky_sockets")
-def test_security():
-    """With the right password clients connect; with a wrong one the reason is told."""
-    with Cluster(secure=True) as cluster:
-        assert cluster.secure is not None
-        secure = Settings(
-            brokers=(cluster.secure.bootstrap,),
-            security_protocol="SASL_SSL",
-            sasl_mechanism="SCRAM-SHA-512",
-            sasl_username=cluster.secure.username,
-            sasl_password=Secret(cluster.secure.password),
-            ssl_cafile=cluster.secure.ca_file,
-        )
-        wait_for_broker(secure, 10.0, pytest.fail)
-        with kafka_clients.admin(secure) as client:
-            create(client, plans(secure))
-        with kafka_clients.producer(secure) as producer:
-            producer.send(secure.input_topic, b"{}").get(20)
-        wrong = {name: getattr(secure, name) for name in secure.__struct_fields__}
-        wrong["sasl_password"] = Secret("wrong")
-        with pytest.raises(BrokerUnreachable, match=r"(?i)authentication|password"):
-            wait_for_broker(Settings(**wrong), 2.0, lambda _: None)

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from guard.decision import Decision
 from guard.explain import Explanation, explain
+from guard.shell import access
 from guard.shell.kafka_clients import admin, consumer, wait_for_broker
 from guard.shell.replay import CannotRead, read_lines
 from guard.shell.settings import Settings
@@ -87,6 +88,7 @@ def _with_id(
     wait_for_broker(settings, 0, say)
     topic = settings.decisions_topic
     with admin(settings) as client:
+        access.demand(client, settings, "guard explain")
         count = demand(client, topic)
     places = [TopicPartition(topic, number) for number in range(count)]
     with consumer(settings) as reader:

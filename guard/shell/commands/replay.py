@@ -9,7 +9,7 @@ from kafka.structs import TopicPartition
 
 from guard.decision import Decision
 from guard.fold import Batch, Source
-from guard.shell import policy_file
+from guard.shell import access, policy_file
 from guard.shell.batches import batch_of
 from guard.shell.kafka_clients import admin, consumer, wait_for_broker
 from guard.shell.replay import Replay, batches, encode_line, read_lines
@@ -41,6 +41,7 @@ def replay_topic(settings: Settings, output: BinaryIO, say: Say) -> None:
     policy = policy_file.load(settings.policy or None)
     wait_for_broker(settings, 0, say)
     with admin(settings) as client:
+        access.demand(client, settings, "guard replay --topic")
         partitions = demand(client, settings.input_topic)
     topic = settings.input_topic
     replay = Replay(policy, {topic: partitions}, settings)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from guard.shell import logs, policy_file, topics
+from guard.shell import access, logs, policy_file, topics
 from guard.shell.kafka_clients import admin, wait_for_broker
 from guard.shell.settings import Settings
 
@@ -20,7 +20,7 @@ def run_worker(
 
     Raises
     ------
-    BrokerUnreachable, PolicyFaults, TopicsNotMade
+    BrokerUnreachable, NotAllowed, PolicyFaults, TopicsNotMade
         Before anything has begun.
     """
     logs.configure(settings.log_format, settings.log_level)
@@ -29,6 +29,7 @@ def run_worker(
         say(f"{name:24} {value}")
     wait_for_broker(settings, settings.start_timeout_seconds, say)
     with admin(settings) as client:
+        access.demand(client, settings, "guard run")
         if create_topics:
             plan = topics.plan(
                 settings,

@@ -18,6 +18,7 @@ from kafka.errors import IncompatibleBrokerVersion, InvalidTimestampError, Kafka
 
 from guard.decision import instant
 from guard.event import NEWEST_SECONDS, OLDEST_SECONDS
+from guard.shell import access
 from guard.shell.kafka_clients import Admin, ApiVersion, Producer, admin, producer
 from guard.shell.replay import CannotRead, read_lines
 from guard.shell.settings import Settings
@@ -86,6 +87,7 @@ def send(
         raise ValueError(f"speed must be finite and at least 0, is {speed}")
     topic = settings.input_topic
     with admin(settings, api_version=api_version) as client:
+        access.demand(client, settings, "guard send")
         partitions = demand(client, topic)
         if moves_times and _stamps_itself(client, topic):
             _check_speed(topic, speed, say)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from guard.shell import topics
+from guard.shell import access, topics
 from guard.shell.kafka_clients import admin, wait_for_broker
 from guard.shell.settings import Settings
 
@@ -19,6 +19,7 @@ def make_or_check(
     """Say what was made and what is wrong; whether the guard can work with them."""
     wait_for_broker(settings, 0, say)
     with admin(settings) as client:
+        access.demand(client, settings, "guard topics --check")
         if not check_only:
             plan = topics.plan(
                 settings,

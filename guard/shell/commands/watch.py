@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from guard.decision import Decision
+from guard.shell import access
 from guard.shell.commands.demo_view import STYLES
 from guard.shell.kafka_clients import ApiVersion, Consumer, admin, consumer
 from guard.shell.settings import Settings
@@ -120,6 +121,7 @@ def watch(
     """
     topic = settings.decisions_topic
     with admin(settings, api_version=api_version) as client:
+        access.demand(client, settings, "guard watch")
         count = demand(client, topic)
     partitions = [TopicPartition(topic, number) for number in range(count)]
     reader = consumer(settings, api_version=api_version)
