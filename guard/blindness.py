@@ -1,14 +1,16 @@
 """No data is never a pass: which rollouts cannot be judged, and why.
 
 A rollout is *blind* when it could not be judged for the policy's time (too few
-requests, no baseline), and at once when too many of its requests come late, when its
-canary falls silent while the baseline goes on, or when drift shows where there is no
-baseline. Blind asks for a hold; a silence is how a hang looks, and asks for an
-evaluation. It has to be seen for the clear time to be trusted again.
+requests, no baseline), and at once when too many requests of one side come late, when
+both sides fall silent or the canary alone, when the canary gets another share of the
+traffic than its weight, or when drift shows where there is no baseline. Blind asks for
+a hold; a silence of the canary alone is how a hang looks, and asks for an evaluation.
+It has to be seen for the clear time to be trusted again. A share that does not fit is
+believed until the weight changes: all that was compared was split wrongly.
 """
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +19,11 @@ from guard.policy import Policy
 from guard.rules import Floats, Sides, encode
 from guard.tally import LATE
 from guard.verdict import Action, Severity
+from models.sample_ratio import SampleRatio
 
 HOLD = encode(Action.HOLD, Severity.WARNING)
 EVALUATE = encode(Action.EVALUATE, Severity.CRITICAL)
+ALPHA = 0.01  # chance that a share that fits its weight is ever called a mismatch
 LEAST_SEEN = 50  # canary requests before its silence means anything
 
 
@@ -31,11 +35,25 @@ class Blind(enum.IntFlag):
     NO_BASELINE = 2
     CANARY_SILENT = 4
     LATE = 8
+    TELEMETRY_SILENT = 16
+    BASELINE_LATE = 32
+    SAMPLE_RATIO = 64
 
 
 # As plain integers: with arrays, an enum's members take ten times as long.
 _LITTLE_TRAFFIC, _NO_BASELINE = int(Blind.LITTLE_TRAFFIC), int(Blind.NO_BASELINE)
 _CANARY_SILENT, _LATE = int(Blind.CANARY_SILENT), int(Blind.LATE)
+_ALL_SILENT, _BASELINE_LATE = int(Blind.TELEMETRY_SILENT), int(Blind.BASELINE_LATE)
+_SAMPLE_RATIO = int(Blind.SAMPLE_RATIO)
+
+
+class Hush(NamedTuple):
+    """The silence of one rollout."""
+
+    seconds: int
+    expected: float
+    all_seconds: int
+    promised: float
 
 
 class Silence(NamedTuple):
@@ -44,6 +62,25 @@ class Silence(NamedTuple):
     seconds: Ints  # since its last request
     seen: Ints  # requests since the rollout began
     expected: Floats  # requests in the silent time
+    all_seconds: Ints  # since the last request of canary or baseline
+    promised: Floats  # requests of both, in the time that both are silent
+
+    def of(self, place: int) -> Hush:
+        """Return that of one rollout."""
+        return Hush(
+            int(self.seconds[place]),
+            float(self.expected[place]),
+            int(self.all_seconds[place]),
+            float(self.promised[place]),
+        )
+
+
+class Split(NamedTuple):
+    """The requests of one second, by side."""
+
+    second: int
+    canary: Ints
+    baseline: Ints
 
 
 class Plight(NamedTuple):
@@ -66,6 +103,7 @@ class Blindness:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._clocks = np.zeros((self._CLOCKS, 0), np.int64)
+        self._ratio = SampleRatio(policy.weight, ALPHA) if policy.weight else None
 
     @property
     def rows(self) -> int:
@@ -75,15 +113,22 @@ class Blindness:
     def grow(self, more: int) -> None:
         """Make room for so many rollouts more."""
         self._clocks = np.pad(self._clocks, ((0, 0), (0, more)))
+        if self._ratio:
+            self._ratio.grow(self.rows)
 
     def forget(self, row: int) -> None:
         """Begin anew."""
         self._clocks[:, row] = 0
+        if self._ratio:
+            self._ratio.forget(np.array([row]))
 
-    def look(self, rows: Ints, main: Sides, silence: Silence) -> Ints:
+    def look(self, rows: Ints, main: Sides, silence: Silence, split: Split) -> Ints:
         """Move the clocks of these rollouts on by a second; the code each asks for."""
         policy = self._policy
         slow, at_once = self._slowly(main), self._at_once(main, silence)
+        if self._ratio:
+            self._ratio.update(split.second, rows, split.canary, split.baseline)
+            at_once = at_once | self._ratio.is_mismatch(rows) * _SAMPLE_RATIO
         now = slow | at_once
         seen_for, blind_for, code, why, _ = self._clocks[:, rows]
         seen_for = (seen_for + 1) * (now == 0)
@@ -121,26 +166,37 @@ class Blindness:
         return np.asarray(is_little * _LITTLE_TRAFFIC + is_alone * _NO_BASELINE)
 
     def _at_once(self, main: Sides, silence: Silence) -> Ints:
-        policy = self._policy
-        late = main.canary.counts[:, LATE]
-        if not (late.any() or silence.expected.any()):  # as a rule
-            return np.zeros(len(late), np.int64)
-        is_silent = (
-            (silence.seconds >= policy.silent_after_seconds)
-            & (silence.seen >= LEAST_SEEN)
-            & (silence.expected >= policy.silent_least_expected)
-        )
-        everything = main.canary.counts[:, REQUESTS] + late
-        is_late = (late > policy.late_share_limit * everything) & (
-            everything >= policy.least_requests
-        )
-        return np.asarray(is_silent * _CANARY_SILENT + is_late * _LATE)
+        policy, is_seen = self._policy, silence.seen >= LEAST_SEEN
+        at_once: Ints = np.zeros(len(is_seen), np.int64)
+        for seconds, expected, flag in (
+            (silence.seconds, silence.expected, _CANARY_SILENT),
+            (silence.all_seconds, silence.promised, _ALL_SILENT),
+        ):
+            if expected.any():
+                is_silent = is_seen & (seconds >= policy.silent_after_seconds)
+                is_much = expected >= policy.silent_least_expected
+                at_once |= (is_silent & is_much) * flag
+        for side, flag in ((main.canary, _LATE), (main.baseline, _BASELINE_LATE)):
+            late = side.counts[:, LATE]
+            if late.any():
+                everything = side.counts[:, REQUESTS] + late
+                is_late = late > policy.late_share_limit * everything
+                at_once |= (is_late & (everything >= policy.least_requests)) * flag
+        return at_once
 
-    def state(self) -> bytes:
-        """Return the clocks of all rows."""
-        return self._clocks.tobytes()
+    def mismatch(self, row: int) -> SampleRatio | None:
+        """Return the accounts where this row's has found a mismatch; else None."""
+        ratio = self._ratio
+        return ratio if ratio and ratio.is_mismatch(np.array([row])).any() else None
 
-    def restore(self, state: bytes) -> None:
-        """Go on where `state` was taken."""
-        clocks = np.frombuffer(state, np.int64)
+    def state(self) -> dict[str, Any]:
+        """Return the clocks of all rows, and the accounts."""
+        ratio = self._ratio.state() if self._ratio else None
+        return {"clocks": self._clocks.tobytes(), "ratio": ratio}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, under the same policy."""
+        clocks = np.frombuffer(state["clocks"], np.int64)
         self._clocks = clocks.reshape(self._CLOCKS, -1).copy()
+        if self._ratio:
+            self._ratio = SampleRatio.from_state(state["ratio"])

@@ -6,11 +6,13 @@ import msgspec
 import numpy as np
 
 from guard import reasons
+from guard.blindness import Hush
 from guard.decision import (
     Decision,
     Evidence,
     PolicyName,
     Reason,
+    SplitEvidence,
     deadline,
     decision_id,
     digest_of,
@@ -23,7 +25,7 @@ from guard.origin import Origin, Source
 from guard.pane import REQUESTS
 from guard.policy import Policy
 from guard.presence import Presence
-from guard.reasons import Seen
+from guard.reasons import Seen, Told
 from guard.register import Register
 from guard.rules import View
 from guard.tally import LATE
@@ -51,16 +53,18 @@ class Clerk(NamedTuple):
     origin: Origin
     sources: list[Source]  # by their numbers
 
-    def why(
-        self, row: int, second: int, silent_seconds: int, expected: float
-    ) -> list[Reason]:
+    def why(self, row: int, second: int, hush: Hush) -> list[Reason]:
         """Return the limits that are broken, and why it is blind where it is."""
         why = self.witness.reasons(row, second)
         plight = self.judge.plight(row)
         if plight is not None:
-            canary, _ = self.witness.sides(self.judge.main, np.array([row]))
-            requests, late = canary.counts[0, [REQUESTS, LATE]].tolist()
-            seen = Seen(requests, late, silent_seconds, expected)
+            canary, baseline = (
+                Told(*side.counts[0, [REQUESTS, LATE]].tolist())
+                for side in self.witness.sides(self.judge.main, np.array([row]))
+            )
+            beside = int(self.register.column("baseline")[row])
+            last, split = self.presence.last(beside), self._split(row)
+            seen = Seen(canary, baseline, last, hush, split)
             why += reasons.of_blindness(plight, self.policy, seen)
         return why
 
@@ -102,9 +106,27 @@ class Clerk(NamedTuple):
                 # What came before a row's first second was another cohort's.
                 start = max(second + 1 - view.window_seconds, self.presence.since(at))
                 starts[at] = min(start, starts.get(at, start))
-        canary = int(self.register.column("canary")[row])
+        behind = [self._behind(row, name, starts) for name in columns_of(main)]
         return Evidence(
             views=[self.witness.view(row, view, second) for view in views],
             sources=self.origin.offsets(self.sources, starts),
-            late_behind_seconds=self.origin.worst_behind(canary, starts[canary]),
+            late_behind_seconds=max(behind) or None,
+            split=self._split(row),
+        )
+
+    def _behind(self, row: int, name: str, starts: dict[int, int]) -> float:
+        at = int(self.register.column(name)[row])
+        return self.origin.worst_behind(at, starts[at]) or 0.0
+
+    def _split(self, row: int) -> SplitEvidence | None:
+        ratio = self.judge.blindness.mismatch(row)
+        if ratio is None:
+            return None
+        canary, requests, blocks = ratio.counts(row)
+        return SplitEvidence(
+            weight=self.policy.weight or 0.0,
+            canary=canary,
+            requests=requests,
+            blocks=blocks,
+            log_evidence=round(float(ratio.log_evidence(np.array([row]))[0]), 3),
         )

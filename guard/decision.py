@@ -115,6 +115,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     baseline: CohortEvidence
 
 
+class SplitEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """How the traffic was split, as long as it took to call it a mismatch."""
+
+    weight: float  # the share that was meant for the canary
+    canary: int  # requests
+    requests: int  # of both
+    blocks: int  # what the account counts: some seconds each
+    log_evidence: float  # against the weight; natural logarithm, to 3 places
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What is needed to recompute the decision.
 
@@ -126,6 +136,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     views: list[View]
     sources: dict[str, tuple[int, int]]
     late_behind_seconds: float | None = None  # the lateness that would have sufficed
+    split: SplitEvidence | None = None  # where it does not fit the weight
 
 
 class PolicyName(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,8 +37,8 @@ from guard.verdict import Action, Severity
 from guard.watch import Watch
 from models.window import Window
 
-STATE_VERSION = 3
-RESULTS_VERSION = 1  # raised when the same log under the same policy decides otherwise
+STATE_VERSION = 4
+RESULTS_VERSION = 2  # raised when the same log under the same policy decides otherwise
 
 
 class Engine:
@@ -237,8 +237,7 @@ class Engine:
             if published is Action.CLEAR:
                 why, severity = [reasons.of_clear(self.policy)], before.severity
             else:
-                seconds, expected = silence.seconds[place], silence.expected[place]
-                why = self._clerk.why(row, second, int(seconds), float(expected))
+                why = self._clerk.why(row, second, silence.of(place))
             sequence = self.register.publish(row, standing)
             saying = Saying(published, severity, why, sequence)
             yield self._clerk.decision(row, second, saying)
@@ -251,14 +250,18 @@ class Engine:
     def _sight(self, second: int, rows: Ints, now: Ints) -> Sight:
         witness = self.witness
         seconds = second - self._column("last_canary")[rows]
+        both = np.minimum(seconds, second - self._column("last_baseline")[rows])
         return Sight(
             second,
             {view: witness.sides(view, rows) for view in self.judge.views},
             now[self._column("canary")[rows]],
+            now[self._column("baseline")[rows]],
             Silence(
                 seconds,
                 self._column("canary_seen")[rows],
                 self._expected(second, rows, seconds),
+                both,
+                self._promised(second, rows, both),
             ),
         )
 
@@ -275,6 +278,18 @@ class Engine:
             share = self._presence.share(second, canary, beside)
             expected[silent] = share * of_late[of_late > 0]
         return expected
+
+    def _promised(self, second: int, rows: Ints, silent_seconds: Ints) -> Floats:
+        """Requests that the past of both promised where both are silent; else 0."""
+        promised = np.zeros(len(rows))
+        silent = np.flatnonzero(silent_seconds >= self.policy.silent_after_seconds)
+        if silent.size:
+            of_both = [
+                self._presence.promised(second, self._column(name)[rows[silent]])
+                for name in ("canary", "baseline")
+            ]
+            promised[silent] = (of_both[0] + of_both[1]) * silent_seconds[silent]
+        return promised
 
     def _watch_alone(self, rows: Ints, data: Second) -> Iterator[Decision]:
         """Hold where drift shows in a canary that has no baseline beside it."""

@@ -5,15 +5,18 @@ and what is stated. What the evidence cannot show is listed, not passed over: ab
 that a breach held in the seconds before the window.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
 from guard import wording
+from guard.blindness import ALPHA
 from guard.decision import (
     CohortEvidence,
     Decision,
     Reason,
+    SplitEvidence,
     View,
     deadline,
     decision_id,
@@ -31,6 +34,12 @@ from models.quantile import Sketch
 
 _SEVERITIES = {severity.word: severity for severity in Severity}
 _ACTIONS = {action.word: action for action in Action}
+_LATE_SIDES = ("late_telemetry", "late_baseline")
+_PAST = {
+    "canary_silent": "the canary's past share of the traffic",
+    "telemetry_silent": "the past traffic of both",
+    "sample_ratio": "how the traffic was split in each block of seconds",
+}
 _ALWAYS_ON_TRUST = (
     "the bounds and times are those of the policy with this SHA-256",
     "the offsets are those that the requests came from",
@@ -255,36 +264,59 @@ def _blind(at: str, reason: Reason, decision: Decision) -> Iterator[Finding]:
     main = decision.evidence.views[0]
     canary, least = main.canary, reason.least_requests or 0
     beside = main.baseline.requests
-    seen = canary.requests + (canary.late if reason.rule == "late_telemetry" else 0)
+    if reason.rule in _LATE_SIDES:
+        side = main.baseline if reason.rule == "late_baseline" else canary
+        yield from _late(at, reason, side)
+        return
+    if reason.rule == "sample_ratio":
+        yield from _misfit(at, reason, decision.evidence.split)
+        return
     if reason.requests is not None:
-        yield _equal(f"{at}.requests", seen, reason.requests)
-    if reason.rule == "late_telemetry":
-        yield _equal(
-            f"{at}.reading", late_share(canary.requests, canary.late), reason.reading
-        )
-        is_late = (reason.reading or 0.0) > (reason.bound or 0.0) and seen >= least
-        yield _true(
-            f"{at} is so", ok=is_late, found=reason.reading, stated=reason.bound
-        )
-    elif reason.rule == "little_traffic":
+        yield _equal(f"{at}.requests", canary.requests, reason.requests)
+    if reason.rule == "little_traffic":
         is_little = canary.requests < least or 0 < beside < least
         found = canary.requests, beside
         yield _true(f"{at} is so", ok=is_little, found=found, stated=least)
     elif reason.rule == "no_baseline":
         yield _equal(f"{at} is so", beside, 0)
+        since = reason.since or main.start
+        ok = _second_of(since) <= _second_of(main.start)
+        yield _true(f"{at}.since", ok=ok, found=main.start, stated=since)
     else:
         yield from _silent(at, reason, main)
 
 
+def _late(at: str, reason: Reason, side: CohortEvidence) -> Iterator[Finding]:
+    """So great a share of one side's requests came late."""
+    seen = side.requests + side.late
+    yield _equal(f"{at}.requests", seen, reason.requests)
+    yield _equal(f"{at}.reading", late_share(side.requests, side.late), reason.reading)
+    is_late = (reason.reading or 0.0) > (reason.bound or 0.0)
+    is_much = seen >= (reason.least_requests or 0)
+    found, stated = reason.reading, reason.bound
+    yield _true(f"{at} is so", ok=is_late and is_much, found=found, stated=stated)
+
+
+def _misfit(at: str, reason: Reason, split: SplitEvidence | None) -> Iterator[Finding]:
+    """The share that the canary got, and that its account has reached 1 / alpha."""
+    if split is None:
+        raise LookupError("no evidence of the split")
+    yield _equal(f"{at}.reading", split.canary / split.requests, reason.reading)
+    yield _equal(f"{at}.requests", split.requests, reason.requests)
+    yield _equal(f"{at}.bound", split.weight, reason.bound)
+    least, found = -math.log(ALPHA), split.log_evidence
+    yield _true(f"{at} is so", ok=found >= least - 1e-3, found=found, stated=least)
+
+
 def _silent(at: str, reason: Reason, main: View) -> Iterator[Finding]:
-    """No request of the canary in the last so many seconds, but so many expected."""
-    silent = reason.held_seconds or 0
+    """No request in the last so many seconds, but so many expected."""
+    silent, told = reason.held_seconds or 0, main.canary.seconds
+    if reason.rule == "telemetry_silent":
+        told = told + main.baseline.seconds
     is_long = silent >= (reason.sustain_seconds or 0)
     check = f"{at}.held_seconds are long enough"
     yield _true(check, ok=is_long, found=silent, stated=reason.sustain_seconds)
-    latest = max(
-        (at for at, requests, _ in main.canary.seconds if requests), default=-1
-    )
+    latest = max((at for at, requests, _ in told if requests), default=-1)
     seen = main.window_seconds - 1 - latest
     fits = silent == seen if latest >= 0 else silent >= seen
     yield _true(f"{at}.held_seconds", ok=fits, found=seen, stated=silent)
@@ -307,8 +339,8 @@ def _reason_on_trust(reason: Reason) -> Iterable[str]:
         return ["clear: that every limit that was broken has been kept for so long"]
     if reason.rule == "policy_changed":
         return ["policy_changed: that another policy judged this rollout before"]
-    if reason.rule == "canary_silent":
-        return ["canary_silent: the canary's past share of the traffic"]
+    if reason.rule in _PAST:
+        return [f"{reason.rule}: {_PAST[reason.rule]}"]
     if reason.judged_at is not None or (reason.held_seconds or 0) > 1:
         span = wording.duration(reason.window_seconds or 0)
         return [f"{reason.rule}: that it was so before, too, each time over {span}"]

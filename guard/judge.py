@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from guard.blindness import Blindness, Plight, Silence
+from guard.blindness import Blindness, Plight, Silence, Split
 from guard.limit import Measure, Metric
 from guard.pane import REQUESTS, Ints
 from guard.policy import Policy
@@ -29,6 +29,7 @@ class Sight(NamedTuple):
     second: int
     views: dict[View, Sides]
     canary_now: Ints  # requests in this second
+    baseline_now: Ints
     silence: Silence
 
 
@@ -147,7 +148,9 @@ class Judge:
 
         The answer is encoded as by `encode`, 0 where nothing is wanted.
         """
-        wanted = self.blindness.look(rows, sight.views[self.main], sight.silence)
+        split = Split(sight.second, sight.canary_now, sight.baseline_now)
+        main = sight.views[self.main]
+        wanted = self.blindness.look(rows, main, sight.silence, split)
         if not self.rules:
             return wanted
         places = np.flatnonzero(sight.canary_now)

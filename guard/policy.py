@@ -62,6 +62,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         Nothing broken for so long: clear.
     late_share_limit
         Share of late events, 0 to 1, above which the guard holds.
+    weight
+        The share of the requests, 0 to 1, that is meant for the canary; None where
+        nobody says.
     forget_after_seconds
         A service without telemetry is forgotten after so long.
     watch
@@ -79,6 +82,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     gap_seconds: int = 30
     clear_after_seconds: int = 60
     late_share_limit: float = 0.01
+    weight: float | None = None
     forget_after_seconds: int = 3600
     metrics: tuple[Metric, ...]
     watch: tuple[str, ...] = DETECTORS

@@ -265,6 +265,11 @@ POLICY = Mapping(
             "A greater share of events came late: hold.",
         ),
         Key(
+            "weight",
+            Amount(RATIO, 0.001, 0.999),
+            "The share of the requests meant for the canary; another share: hold.",
+        ),
+        Key(
             "forget_after",
             _time(60, 30 * DAY),
             "A service without telemetry is forgotten after so long.",

@@ -56,6 +56,18 @@ class Presence:
         """First second of a row; what came before it was another's."""
         return int(self._first[row])
 
+    def last(self, row: int) -> int | None:
+        """Last second of a row that was seen; None for one that never was."""
+        return int(self._last[row]) if self._first[row] else None
+
+    def promised(self, second: int, rows: Ints) -> Floats:
+        """Past requests of each row in a second; 0 for one that never had any."""
+        promised = np.zeros(len(rows))
+        seen = np.flatnonzero(self._first[rows] > 0)
+        if seen.size:
+            promised[seen] = self._rate(second, rows[seen])
+        return promised
+
     def share(self, second: int, rows: Ints, beside: Ints) -> Floats:
         """Past requests of `rows` for each one of `beside`, which must have some.
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from guard import wording
-from guard.blindness import EVALUATE, HOLD, Blind, Plight
-from guard.decision import Evidence, Reason
+from guard.blindness import EVALUATE, HOLD, Blind, Hush, Plight
+from guard.decision import Evidence, Reason, SplitEvidence, instant
 from guard.policy import Policy
 from guard.rules import decode
 from guard.verdict import Action, Severity
@@ -18,44 +18,64 @@ _RULES = {
     Blind.CANARY_SILENT: "canary_silent",
     Blind.NO_BASELINE: "no_baseline",
     Blind.LITTLE_TRAFFIC: "little_traffic",
+    Blind.TELEMETRY_SILENT: "telemetry_silent",
     Blind.LATE: "late_telemetry",
+    Blind.BASELINE_LATE: "late_baseline",
+    Blind.SAMPLE_RATIO: "sample_ratio",
 }
 
 
-class Seen(NamedTuple):
-    """What was seen of a canary."""
+class Told(NamedTuple):
+    """What one side told in the policy's window."""
 
-    requests: int  # in the policy's window
+    requests: int
     late: int
-    silent_seconds: int
-    expected: float  # requests in the time that it was silent
+
+
+class Seen(NamedTuple):
+    """What was seen of a rollout."""
+
+    canary: Told
+    baseline: Told
+    last_baseline: int | None  # second of its last request
+    hush: Hush
+    split: SplitEvidence | None = None
 
 
 def of_blindness(plight: Plight, policy: Policy, seen: Seen) -> list[Reason]:
     """Why a rollout cannot be judged."""
-    numbers: dict[Blind, dict[str, float | int]] = {
+    canary, hush, last, split = seen.canary, seen.hush, seen.last_baseline, seen.split
+    numbers: dict[Blind, dict[str, float | int | str | None]] = {
         Blind.CANARY_SILENT: {
-            "reading": seen.expected,
+            "reading": hush.expected,
             "bound": float(policy.silent_least_expected),
-            "held_seconds": seen.silent_seconds,
+            "held_seconds": hush.seconds,
+            "sustain_seconds": policy.silent_after_seconds,
+        },
+        Blind.TELEMETRY_SILENT: {
+            "reading": hush.promised,
+            "bound": float(policy.silent_least_expected),
+            "held_seconds": hush.all_seconds,
             "sustain_seconds": policy.silent_after_seconds,
         },
         Blind.NO_BASELINE: {
-            "requests": seen.requests,
+            "requests": canary.requests,
+            "since": None if last is None else instant(last + 1),
             "held_seconds": plight.blind_for,
             "sustain_seconds": policy.hold_after_seconds,
         },
         Blind.LITTLE_TRAFFIC: {
-            "requests": seen.requests,
+            "requests": canary.requests,
             "least_requests": policy.least_requests,
             "held_seconds": plight.blind_for,
             "sustain_seconds": policy.hold_after_seconds,
         },
-        Blind.LATE: {
-            "reading": late_share(seen.requests, seen.late),
-            "bound": policy.late_share_limit,
-            "requests": seen.requests + seen.late,
-            "least_requests": policy.least_requests,
+        Blind.LATE: _late(canary, policy),
+        Blind.BASELINE_LATE: _late(seen.baseline, policy),
+        Blind.SAMPLE_RATIO: {
+            "reading": split.canary / split.requests if split else None,
+            "bound": policy.weight,
+            "requests": split.requests if split else None,
         },
     }
     trusted_again = {
@@ -76,6 +96,15 @@ def of_blindness(plight: Plight, policy: Policy, seen: Seen) -> list[Reason]:
             told = numbers[flag] if plight.now & flag else trusted_again
             reasons.append(msgspec.structs.replace(bare, **told))
     return reasons
+
+
+def _late(told: Told, policy: Policy) -> dict[str, float | int | str | None]:
+    return {
+        "reading": late_share(*told),
+        "bound": policy.late_share_limit,
+        "requests": told.requests + told.late,
+        "least_requests": policy.least_requests,
+    }
 
 
 def late_share(requests: int, late: int) -> float:

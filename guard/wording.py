@@ -191,7 +191,24 @@ def _alone(reason: Reason, _: Evidence) -> str:
     return (
         f"no baseline request in {duration(reason.window_seconds or 0)} to hold the "
         f"canary's {reason.requests or 0:,} against, for "
-        f"{duration(reason.held_seconds or 0)}"
+        f"{duration(reason.held_seconds or 0)}; "
+        + (f"the last one came before {reason.since}" if reason.since else "none ever")
+    )
+
+
+def _all_silent(reason: Reason, _: Evidence) -> str:
+    return (
+        "telemetry silent: no request of canary or baseline for "
+        f"{duration(reason.held_seconds or 0)}, while their past promised "
+        f"{number(reason.reading or 0.0)} (limit {number(reason.bound or 0.0)})"
+    )
+
+
+def _misfit(reason: Reason, _: Evidence) -> str:
+    share, weight = apart(reason.reading or 0.0, reason.bound or 0.0, percent)
+    return (
+        f"canary share {share} of {reason.requests or 0:,} requests does not fit the "
+        f"rollout's weight of {weight} (chance under 1 %)"
     )
 
 
@@ -208,7 +225,8 @@ def _little(reason: Reason, evidence: Evidence) -> str:
 def _late(reason: Reason, evidence: Evidence) -> str:
     share, limit = apart(reason.reading or 0.0, reason.bound or 0.0, percent)
     return (
-        f"{share} of the canary's {reason.requests or 0:,} requests in "
+        f"{share} of the {_LATE_SIDES[reason.rule]}'s {reason.requests or 0:,} "
+        "requests in "
         f"{duration(reason.window_seconds or 0)} came too late to be counted (limit "
         f"{limit}); a lateness of {number(evidence.late_behind_seconds or 0.0)} s "
         "would have sufficed"
@@ -228,13 +246,20 @@ _BLIND: dict[str, Callable[[Reason, Evidence], str]] = {
     "canary_silent": _silent,
     "no_baseline": _alone,
     "little_traffic": _little,
+    "telemetry_silent": _all_silent,
     "late_telemetry": _late,
+    "late_baseline": _late,
+    "sample_ratio": _misfit,
 }
+_LATE_SIDES = {"late_telemetry": "canary", "late_baseline": "baseline"}
 _NOT_TRUSTED = {
     "canary_silent": "the canary had fallen silent",
     "no_baseline": "there was no baseline",
     "little_traffic": "there was too little traffic to judge",
+    "telemetry_silent": "telemetry was silent",
     "late_telemetry": "too many of the canary's requests came late",
+    "late_baseline": "too many of the baseline's requests came late",
+    "sample_ratio": "the canary's share of the traffic did not fit its weight",
 }
 
 

@@ -105,5 +105,5 @@ def _defaults(struct: type[msgspec.Struct]) -> Schema:
     return {
         field.name: msgspec.to_builtins(field.default)
         for field in msgspec.structs.fields(struct)
-        if field.default is not msgspec.NODEFAULT and field.default != ()
+        if field.default not in (msgspec.NODEFAULT, None, ())
     }

@@ -1,9 +1,18 @@
 """When a rollout cannot be judged, at once or after a while, and the way back."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from guard.blindness import EVALUATE, HOLD, Blind, Blindness, Plight, Silence
+from guard.blindness import (
+    EVALUATE,
+    HOLD,
+    Blind,
+    Blindness,
+    Plight,
+    Silence,
+    Split,
+)
 from guard.pane import REQUESTS
 from guard.policy import Policy
 from guard.rules import Side, Sides
@@ -20,7 +29,7 @@ POLICY = Policy(
     silent_least_expected=30,
     late_share_limit=0.01,
 )
-NOBODY_SILENT = (0, 1000, 0.0)
+NOBODY_SILENT = (0, 1000, 0.0, 0, 0.0)
 
 
 def side(requests, late=0):
@@ -32,14 +41,19 @@ def side(requests, late=0):
 class Looking:
     """One rollout, looked at a second after another."""
 
-    def __init__(self):
-        self.blindness = Blindness(POLICY)
+    def __init__(self, policy=POLICY):
+        self.blindness = Blindness(policy)
         self.blindness.grow(1)
+        self.second = 0
 
-    def at(self, canary, beside, silence=NOBODY_SILENT, late=0):
-        main = Sides(side(canary, late), side(beside))
+    def at(self, canary, beside, silence=NOBODY_SILENT, **words):
+        self.second += 1
+        late, late_beside = words.get("late", 0), words.get("late_beside", 0)
+        split = words.get("split", (1, 9))
+        main = Sides(side(canary, late), side(beside, late_beside))
         silent = Silence(*(np.array([number]) for number in silence))
-        return int(self.blindness.look(np.array([0]), main, silent)[0])
+        now = Split(self.second, *(np.array([requests]) for requests in split))
+        return int(self.blindness.look(np.array([0]), main, silent, now)[0])
 
     @property
     def why(self):
@@ -95,13 +109,24 @@ def test_it_must_be_seen_for_the_clear_time():
 )
 def test_a_silence_is_evaluated_at_once(silence, expected):
     """Long enough, of one that was seen, where so many were promised."""
-    assert Looking().at(100, 1000, silence) == expected
+    assert Looking().at(100, 1000, (*silence, 0, 0.0)) == expected
+    seconds, seen, promised = silence
+    all_of_it = Looking().at(100, 1000, (seconds, seen, 0.0, seconds, promised))
+    assert all_of_it == (HOLD if expected else 0)
+
+
+def test_a_silence_of_both_is_not_that_of_the_canary():
+    """It says so, and is trusted again after the clear time."""
+    looking = Looking()
+    assert looking.at(100, 1000, (25, 50, 0.0, 20, 30.0)) == HOLD
+    assert looking.why == (Blind.TELEMETRY_SILENT, Blind.TELEMETRY_SILENT)
+    assert [looking.at(100, 100) for _ in range(4)] == [HOLD, HOLD, HOLD, 0]
 
 
 def test_a_silence_stays_the_reason_until_trust_is_back():
     """Also where there is too little traffic by then."""
     looking = Looking()
-    looking.at(100, 1000, (20, 50, 30.0))
+    looking.at(100, 1000, (20, 50, 30.0, 0, 0.0))
     assert looking.at(0, 1000) == EVALUATE
     both = Blind.CANARY_SILENT | Blind.LITTLE_TRAFFIC
     assert looking.why == (both, Blind.LITTLE_TRAFFIC)
@@ -119,6 +144,31 @@ def test_a_silence_stays_the_reason_until_trust_is_back():
 def test_late_telemetry_is_held_at_once(requests, late, expected):
     """More than the share, of enough requests."""
     assert Looking().at(requests, 1000, late=late) == expected
+    looking = Looking()
+    assert looking.at(1000, requests, late_beside=late) == expected
+    assert (looking.why is None) == (not expected)
+    assert not expected or Blind.BASELINE_LATE in looking.why[1]
+
+
+def test_a_share_that_does_not_fit_is_held_until_the_weight_changes():
+    """Whatever comes after; without a weight nobody looks."""
+    policy = msgspec.structs.replace(POLICY, weight=0.1)
+    looking = Looking(policy)
+    assert [looking.at(100, 900, split=(1, 9)) for _ in range(600)] == [0] * 600
+    looking = Looking(policy)
+    wanted = [looking.at(500, 500, split=(5, 5)) for _ in range(60)]
+    assert wanted[0] == 0
+    assert wanted[-1] == HOLD
+    assert looking.at(100, 900) == HOLD
+    assert looking.why == (Blind.SAMPLE_RATIO, Blind.SAMPLE_RATIO)
+    assert looking.blindness.mismatch(0).counts(0)[2] >= 6
+    assert Looking().blindness.mismatch(0) is None
+    again = Blindness(policy)
+    again.restore(looking.blindness.state())
+    assert again.state() == looking.blindness.state()
+    again.forget(0)
+    assert again.mismatch(0) is None
+    assert [Looking().at(500, 500, split=(5, 5)) for _ in range(60)] == [0] * 60
 
 
 def test_distrust_holds_from_now_on():
@@ -128,7 +178,7 @@ def test_distrust_holds_from_now_on():
         looking.at(100, 100)
     looking.blindness.distrust(0)
     assert [looking.at(100, 100) for _ in range(4)] == [HOLD] * 3 + [0]
-    looking.at(100, 1000, (20, 50, 30.0))
+    looking.at(100, 1000, (20, 50, 30.0, 0, 0.0))
     looking.blindness.distrust(0)
     assert looking.at(100, 100) == EVALUATE
 

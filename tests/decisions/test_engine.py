@@ -116,7 +116,48 @@ def test_a_service_that_falls_silent_is_held():
     _, decisions = run(events)
     (held,) = decisions
     assert (held.service, held.decision) == ("s0", "hold")
+    assert [r.rule for r in held.reasons] == ["telemetry_silent"]
+    assert held.reasons[0].text.startswith(
+        "telemetry silent: no request of canary or baseline for 5 s, while their past "
+        "promised "
+    )
+    assert held.reasons[0].reading == pytest.approx(50, rel=0.05)
+    assert explain(held).holds
+
+
+def test_a_service_that_was_hardly_seen_is_held_for_its_little_traffic():
+    """Its past promises nothing, so its silence says nothing."""
+    events = requests("s0", range(4)) + requests("s1", range(60))
+    _, decisions = run(events)
+    (held,) = decisions
     assert [r.rule for r in held.reasons] == ["no_baseline", "little_traffic"]
+    assert "the last one came before 2023-11-14T22:13:24Z" in held.reasons[0].text
+    assert explain(held).holds
+
+
+def test_a_share_that_does_not_fit_the_weight_is_held():
+    """With the share, the weight, and what it was made of; one that fits is not."""
+    policy = msgspec.structs.replace(POLICY, weight=0.2)
+    fits = requests("s0", range(300), cohorts=["canary"], each=5)
+    fits += requests("s0", range(300), cohorts=["baseline"], each=20)
+    assert run(fits, policy)[1] == []
+    events = requests("s1", range(100), each=10)
+    assert run(events)[1] == []
+    (held,) = run(events, policy)[1]
+    (reason,) = held.reasons
+    assert reason.text == (
+        f"canary share 50 % of {reason.requests:,} requests does not fit the rollout's "
+        "weight of 20 % (chance under 1 %)"
+    )
+    assert held.evidence.split.requests == reason.requests
+    assert explain(held).holds
+    changed = msgspec.structs.replace(held.evidence.split, canary=1)
+    evidence = msgspec.structs.replace(held.evidence, split=changed)
+    again = msgspec.structs.replace(held, evidence=evidence)
+    again = msgspec.structs.replace(again, digest=digest_of(again))
+    assert not explain(again).holds
+    none = msgspec.structs.replace(held.evidence, split=None)
+    assert not explain(msgspec.structs.replace(held, evidence=none)).holds
 
 
 def test_late_requests_hold_and_say_how_late():
@@ -152,6 +193,23 @@ def test_a_late_request_of_a_baseline_that_has_no_other():
         late = [Late(START + 2, cell, 3, 9.0)] if panes.start == START + 2 else []
         engine.apply(offset, msgspec.structs.replace(panes, late=late))
     assert engine.register.standing(0).state is State.HELD
+
+
+def test_late_requests_of_the_baseline_hold_too():
+    """They are missing in what the canary is compared with."""
+    cell = Cell("s0", "v1", "baseline", critical=False)
+    log = Sources(requests("s0", range(12)), block_size=1 << 20).log()
+    late, engine = [Late(START + 8, cell, 7, 12.5)], Engine(POLICY)
+    decisions = []
+    for offset, panes in enumerate(log):
+        is_there = panes.start == START + 8 or panes.start < START + 8 < panes.to
+        told = msgspec.structs.replace(panes, late=late) if is_there else panes
+        decisions += engine.apply(offset, told)
+    (held,) = decisions
+    assert [r.rule for r in held.reasons] == ["late_baseline"]
+    assert "of the baseline's " in held.reasons[0].text
+    assert "a lateness of 12.5 s would have sufficed" in held.reasons[0].text
+    assert explain(held).holds
 
 
 def test_decisions_of_a_second_are_in_the_order_of_names():

@@ -68,8 +68,9 @@ class Court:
     def sees(self, canary, baseline=(1000, 0, 1.0), *, now=10):
         self.second += 1
         views = sides(self.judge, canary, baseline)
-        silence = Silence(np.array([0]), np.array([1000]), np.array([0.0]))
-        sight = Sight(self.second, views, np.array([now]), silence)
+        none, nothing = np.array([0]), np.array([0.0])
+        silence = Silence(none, np.array([1000]), nothing, none, nothing)
+        sight = Sight(self.second, views, np.array([now]), none, silence)
         return int(self.judge.judge(np.array([0]), sight)[0])
 
     def wants(self, *seen, **words):
@@ -271,9 +272,10 @@ def test_many_at_once_are_judged_as_each_alone(seconds):
         wanted = alone.sees(seen, now=int(is_there))
         pair = [sides(together, one)[View(60)] for one in (seen, OVER)]
         views = {View(60): Sides(*(_joined([p[i] for p in pair]) for i in range(2)))}
-        silence = Silence(np.zeros(2, int), np.ones(2, int), np.zeros(2))
+        none, nothing = np.zeros(2, int), np.zeros(2)
+        silence = Silence(none, np.ones(2, int), nothing, none, nothing)
         now = np.array([is_there, is_other_there], np.int64)
-        sight = Sight(alone.second, views, now, silence)
+        sight = Sight(alone.second, views, now, none, silence)
         assert wanted == together.judge(np.array([5, 2]), sight)[0]
         for number in range(2):
             breach = alone.judge.breach(0, number, alone.second)

@@ -379,6 +379,6 @@ def test_the_pages_table_of_defaults_is_true():
     page = PAGE.read_text("utf-8")
     table = page.split("## The policy")[1].split("##")[0]
     rows = re.findall(r"^\| `(\w+)` \| [^|]* \| `([^|]+)` \|", table, re.MULTILINE)
-    assert len(rows) == len(POLICY.keys) - 3  # version, name, metrics have none
+    assert len(rows) == len(POLICY.keys) - 4  # version, name, metrics, weight: none
     text = SHORT + "".join(f"{word}: {default}\n" for word, default in rows)
     assert read(text.encode(), file="x") == read(SHORT.encode(), file="x")

@@ -82,3 +82,17 @@ def test_a_snapshot_holds_everything():
         seen(one, 101, r3=1)
     assert again.state() == presence.state()
     assert again.share(101, rows(2), rows(1)) == presence.share(101, rows(2), rows(1))
+
+
+def test_the_past_promises_nothing_of_who_was_never_seen():
+    """Nor has that one a last second, reserved or not."""
+    presence, rows = Presence(), np.arange(3)
+    presence.grow(3)
+    presence.reserve(5, rows[:1])
+    assert presence.promised(9, rows).tolist() == [0.0, 0.0, 0.0]
+    for second in range(10, 20):
+        presence.note(second, rows[1:2], np.array([7]))
+    promised = presence.promised(40, rows)
+    assert promised[[0, 2]].tolist() == [0.0, 0.0]
+    assert promised[1] == pytest.approx(7, rel=0.01)
+    assert [presence.last(row) for row in range(3)] == [None, 19, None]

@@ -2,13 +2,15 @@
 
 import pytest
 
-from guard.blindness import Blind, Plight
+from guard.blindness import Blind, Hush, Plight
+from guard.decision import SplitEvidence
 from guard.policy import Policy
-from guard.reasons import Seen, late_share, of_blindness, of_clear
+from guard.reasons import Seen, Told, late_share, of_blindness, of_clear
 
-POLICY = Policy(name="p", metrics=(), late_share_limit=0.02)
-SEEN = Seen(requests=90, late=10, silent_seconds=25, expected=44.0)
-ALL = Blind.CANARY_SILENT | Blind.NO_BASELINE | Blind.LITTLE_TRAFFIC | Blind.LATE
+POLICY = Policy(name="p", metrics=(), late_share_limit=0.02, weight=0.25)
+SPLIT = SplitEvidence(weight=0.25, canary=30, requests=240, blocks=9, log_evidence=4.7)
+SEEN = Seen(Told(90, 10), Told(180, 20), 1_700_000_000, Hush(25, 44.0, 21, 99.0), SPLIT)
+ALL = Blind(127)
 
 
 def reasons(why, now):
@@ -18,10 +20,11 @@ def reasons(why, now):
 def test_the_gravest_comes_first():
     """A silence is evaluated; the rest is held."""
     found = reasons(ALL, ALL)
-    rules = ["canary_silent", "no_baseline", "little_traffic", "late_telemetry"]
+    rules = ["canary_silent", "no_baseline", "little_traffic", "telemetry_silent"]
+    rules += ["late_telemetry", "late_baseline", "sample_ratio"]
     assert [reason.rule for reason in found] == rules
     asked = [(reason.action, reason.severity) for reason in found]
-    assert asked == [("evaluate", "critical"), *[("hold", "warning")] * 3]
+    assert asked == [("evaluate", "critical"), *[("hold", "warning")] * 6]
 
 
 @pytest.mark.parametrize(
@@ -33,8 +36,14 @@ def test_the_gravest_comes_first():
         ),
         (
             Blind.NO_BASELINE,
-            {"requests": 90, "held_seconds": 70, "sustain_seconds": 60},
+            {"requests": 90, "held_seconds": 70, "since": "2023-11-14T22:13:21Z"},
         ),
+        (
+            Blind.TELEMETRY_SILENT,
+            {"reading": 99.0, "bound": 30.0, "held_seconds": 21, "sustain_seconds": 20},
+        ),
+        (Blind.BASELINE_LATE, {"reading": 0.1, "bound": 0.02, "requests": 200}),
+        (Blind.SAMPLE_RATIO, {"reading": 0.125, "bound": 0.25, "requests": 240}),
         (
             Blind.LITTLE_TRAFFIC,
             {"requests": 90, "least_requests": 100, "held_seconds": 70},

@@ -231,7 +231,8 @@ def test_what_cannot_be_judged_says_why():
         "(limit 30)"
     )
     assert said("no_baseline", **BLIND | {"held_seconds": 60}) == (
-        "no baseline request in 60 s to hold the canary's 1,204 against, for 60 s"
+        "no baseline request in 60 s to hold the canary's 1,204 against, for 60 s; "
+        "none ever"
     )
     assert said("little_traffic", **BLIND | {"held_seconds": 150, "requests": 7},
                 least_requests=100) == (

@@ -6,6 +6,7 @@ does with arrays must come to the same.
 """
 
 import json
+import math
 import random
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -358,12 +359,12 @@ class SlowJudge:
         )
         least = policy.least_requests
         is_blind = canary < least or baseline < least
-        is_silent = self._is_silent(second)
+        is_silent, is_gone = self._is_silent(second), self._is_gone(second)
         self.blind_for = self.blind_for + 1 if is_blind else 0
-        self.seen_for = 0 if is_blind or is_silent else self.seen_for + 1
+        self.seen_for = 0 if is_blind or is_silent or is_gone else self.seen_for + 1
         if self.seen_for >= policy.clear_after_seconds:
             self.latch = (0, 0)
-        if self.blind_for >= policy.hold_after_seconds:
+        if self.blind_for >= policy.hold_after_seconds or is_gone:
             self.latch = max(self.latch, (1, 1))
         if is_silent:
             self.latch = (2, 2)
@@ -383,8 +384,28 @@ class SlowJudge:
 
     def expected(self, second: int) -> float:
         """Canary requests that its past share promised."""
+        rates = self._rates(second)
+        of_late = self._window("baseline", second, self.policy.silent_after_seconds)
+        return rates[0] / rates[1] * self._count(of_late)
+
+    def _is_gone(self, second: int) -> bool:
+        """Whether canary and baseline have both fallen silent."""
+        policy, first = self.policy, self.first
+        times = [at for at in self.requests["canary"] if first <= at <= second]
+        beside = [at for at in self.requests["baseline"] if first <= at <= second]
+        silent = second - max(times + beside)
+        seen = self._count([e for at in times for e in self.requests["canary"][at]])
+        if silent < policy.silent_after_seconds or seen < 50:
+            return False
+        return sum(self._rates(second)) * silent >= policy.silent_least_expected
+
+    def _rates(self, second: int) -> list[float]:
+        """Past requests a second of canary and baseline."""
         rates = []
         for cohort in ("canary", "baseline"):
+            if not any(at <= second for at in self.requests[cohort]):
+                rates.append(0.0)
+                continue
             first = self.first if cohort == "canary" else self._first_baseline(second)
             of_cohort = self.requests[cohort]
             times = [at for at in of_cohort if first <= at <= second]
@@ -393,9 +414,9 @@ class SlowJudge:
                 self._count(of_cohort[at]) * 0.5 ** ((last - at) / 300.0)
                 for at in times
             )
-            rates.append(weighted / (1 - 0.5 ** ((last + 1 - first) / 300.0)))
-        of_late = self._window("baseline", second, self.policy.silent_after_seconds)
-        return rates[0] / rates[1] * self._count(of_late)
+            filled = 1 - 0.5 ** ((last + 1 - first) / 300.0)
+            rates.append(math.log(2) / 300.0 * weighted / filled)
+        return rates
 
     def _first_baseline(self, second: int) -> int:
         """Its first second since it was last forgotten."""
