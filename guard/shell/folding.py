@@ -2,6 +2,9 @@
 
 Everything a fold says is sent in its order, under a lock: a batch and the ticking clock
 may both have something to say. What may be committed follows the acknowledgements.
+
+So much may be under way and no more: where Kafka is slow to acknowledge, a fold waits
+before it sends, so its agent takes no batch, so Faust fetches none.
 """
 
 import asyncio
@@ -17,6 +20,8 @@ from guard.shell.metrics import Metrics
 from guard.shell.publish import encode_panes, rejection, rejection_key
 
 FLUSH_SECONDS = 0.5  # at least so long between two messages of a source and target
+MOST_MESSAGES = 256  # of a source, sent and not acknowledged
+MOST_BYTES = 8 << 20  # likewise; one message more may be larger
 
 Send = Callable[..., Awaitable[asyncio.Future[Any]]]
 
@@ -31,6 +36,7 @@ class Topics(NamedTuple):
 class _Sent(NamedTuple):
     acknowledged: asyncio.Future[Any]
     commits: int | None
+    size: int
 
 
 class FoldRun:
@@ -50,7 +56,9 @@ class FoldRun:
         self._send = send
         self._metrics = metrics
         self._lock = asyncio.Lock()
+        self._outbox: deque[Outgoing] = deque()
         self._under_way: deque[_Sent] = deque()
+        self._bytes = 0  # under way
         self._safe: int | None = None
         self._flushed_at = float("-inf")
 
@@ -68,7 +76,12 @@ class FoldRun:
             await self._flush(now)
 
     async def tick(self, now: float, *, silent_before: float | None = None) -> None:
-        """Send what waits; and that nothing is left before an instant, where so."""
+        """Send what waits; and that nothing is left before an instant, where so.
+
+        Where something is being sent, or too much is under way, it is for next time.
+        """
+        if self._lock.locked() or self._is_full:
+            return
         async with self._lock:
             if silent_before is not None:
                 self.fold.beat(silent_before)
@@ -79,21 +92,40 @@ class FoldRun:
             self._flushed_at = now
             self.fold.flush()
         for outgoing in self.fold.take():
-            await self._tell(outgoing)
+            self._note(outgoing)
+            self._outbox.append(outgoing)
+        while self._outbox:  # whoever is cancelled here leaves the rest to the next
+            await self._tell(self._outbox[0])
+            self._outbox.popleft()
 
     async def _tell(self, outgoing: Outgoing) -> None:
-        self._note(outgoing)
         for told in outgoing.rejected:
             source, block = self.fold.source, outgoing.panes.block
             value = msgspec.json.encode(rejection(source, block, told))
             key = rejection_key(source, block, told)
-            sent = await self._send(self._topics.rejected, key, value, None)
-            self._under_way.append(_Sent(sent, None))
+            await self._put(self._topics.rejected, key, value, None)
             self._metrics.rejections_told.inc()
         value = encode_panes(outgoing.panes)
-        sent = await self._send(self._topics.panes, None, value, outgoing.target)
-        self._under_way.append(_Sent(sent, outgoing.commits))
+        await self._put(
+            self._topics.panes, None, value, outgoing.target, outgoing.commits
+        )
         self._metrics.panes_sent.inc()
+
+    async def _put(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        partition: int | None,
+        commits: int | None = None,
+    ) -> None:
+        """Send one message, when there is room for it."""
+        while self._is_full:
+            await asyncio.wait({self._under_way[0].acknowledged})
+            self.take_acknowledged()
+        sent = await self._send(topic, key, value, partition)
+        self._under_way.append(_Sent(sent, commits, len(value)))
+        self._bytes += len(value)
 
     def _note(self, outgoing: Outgoing) -> None:
         late = sum(late.requests for late in outgoing.panes.late)
@@ -106,8 +138,27 @@ class FoldRun:
         """Whether nothing has come for the lateness before this instant."""
         return self.fold.is_silent(now) and not self._lock.locked()
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._under_way) >= MOST_MESSAGES or self._bytes >= MOST_BYTES
+
+    @property
+    def next_offset(self) -> int:
+        """Offset behind what is folded."""
+        return self.fold.next_offset
+
+    @property
+    def waits_for(self) -> "asyncio.Future[Any] | None":
+        """The acknowledgement that must come next, if any is to come."""
+        return self._under_way[0].acknowledged if self._under_way else None
+
     def safe_offset(self) -> int | None:
-        """Return the offset that may be committed.
+        """Return the offset that may be committed; raises as `take_acknowledged`."""
+        self.take_acknowledged()
+        return self._safe
+
+    def take_acknowledged(self) -> None:
+        """Forget what Kafka has taken, in the order in which it was sent.
 
         Raises
         ------
@@ -117,9 +168,9 @@ class FoldRun:
         while self._under_way and self._under_way[0].acknowledged.done():
             sent = self._under_way.popleft()
             sent.acknowledged.result()
+            self._bytes -= sent.size
             if sent.commits is not None:
                 self._safe = sent.commits
-        return self._safe
 
     async def drain(self) -> None:
         """Wait until everything sent is acknowledged."""

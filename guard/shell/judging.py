@@ -14,6 +14,7 @@ from guard.shell.metrics import Metrics
 from guard.shell.publish import decision_headers, decode_panes
 
 YIELD_MESSAGES = 64  # the event loop gets its turn after so many
+MOST_DECISIONS = 1_000  # sent and not acknowledged, besides those of `YIELD_MESSAGES`
 
 Send = Callable[..., Awaitable[asyncio.Future[Any]]]
 
@@ -65,6 +66,7 @@ class JudgeRun:
         self._metrics = metrics
         self._under_way: list[asyncio.Future[Any]] = []
         self._safe: int | None = engine.offset + 1 if engine.offset >= 0 else None
+        self.next_offset = engine.offset + 1  # behind what was read, of whatever kind
 
     async def add(self, batch: Batch) -> None:
         """Judge a batch of messages, and publish what it leads to.
@@ -82,6 +84,7 @@ class JudgeRun:
             )
         for start in range(0, len(batch.offsets), YIELD_MESSAGES):
             end = start + YIELD_MESSAGES
+            await self._wait_for_room()
             await self._speak_up()
             async with self._lock:
                 if self._is_closed or not self._is_current():
@@ -92,6 +95,7 @@ class JudgeRun:
                     )
                 for decision in decisions:
                     self._under_way.append(await self._publish(decision))
+            self.next_offset = int(batch.offsets[start:end][-1]) + 1
             await asyncio.sleep(0)
 
     async def _speak_up(self) -> None:
@@ -109,6 +113,25 @@ class JudgeRun:
         for taken, count in self.engine.taken.items():
             self._metrics.panes_taken.labels(taken.value).inc(count - before[taken])
         return decisions
+
+    async def _wait_for_room(self) -> None:
+        """Wait while too many decisions are under way: Kafka is slow to take them."""
+        while len(self._under_way) >= MOST_DECISIONS:
+            await asyncio.wait({self._under_way[0]})
+            for sent in self._under_way:
+                if sent.done():
+                    sent.result()  # raises when Kafka did not take it
+            self._under_way = [sent for sent in self._under_way if not sent.done()]
+
+    @property
+    def waits_for(self) -> "asyncio.Future[Any] | None":
+        """The acknowledgement that must come next, if any is to come."""
+        return next((sent for sent in self._under_way if not sent.done()), None)
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether it knows more than its last snapshot, and should write another."""
+        return not self.engine.is_quiet and self.engine.offset + 1 > (self._safe or 0)
 
     @property
     def safe_offset(self) -> int | None:
