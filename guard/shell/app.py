@@ -58,7 +58,9 @@ async def run(
     worker = Worker(settings, policy, metrics.make(registry), clock=clock, fail=fail)
     registry.register(metrics.Readings(worker.readings, settings.services_cap))
     pages = web.make_app(
-        registry, is_alive=lambda: not stop.is_set(), is_ready=lambda: worker.is_ready
+        registry,
+        why_not_alive=lambda: worker.watch.reason,
+        why_not_ready=lambda: "stopping" if stop.is_set() else worker.why_not_ready,
     )
     async with contextlib.AsyncExitStack() as stack:
         if settings.http_port:

@@ -30,6 +30,7 @@ from guard.shell.inputs import native
 from guard.shell.judging import JudgeRun, message_of, stamped
 from guard.shell.metrics import Metrics
 from guard.shell.settings import Settings
+from guard.shell.watching import LOOK_SECONDS, Seen, Watch
 from guard.words import Words
 
 TICK_SECONDS = 0.2
@@ -77,6 +78,9 @@ class Worker:
         self._ticked = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_assigned = False
+        self._is_started = False
+        self._is_stopping = False
+        self.watch = Watch(settings, metrics)
         self.app = self._make_app()
 
     # ---- what the consumer asks
@@ -363,15 +367,36 @@ class Worker:
             self._fail(f"stopped for {stopped:.1f} s: another worker may own it all")
 
     async def _tick(self) -> None:
+        """Keep the lease; waits for nothing, least of all for Kafka."""
         while True:
             self.check_lease()
             self._ticked = time.monotonic()
-            now = self._clock()
+            self._measure(self._clock())
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _tell_news(self) -> None:
+        """Send what the folds have to say while no batch comes."""
+        while True:
             for run in list(self._folds.values()):
                 if run.fold.has_news:
-                    await run.tick(now)
-            self._measure(now)
+                    await run.tick(self._clock())
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _look(self) -> None:
+        """End the process when something hangs; the supervisor starts it again."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._is_started:
+                await self.watch.look(time.monotonic, self._seen)
+            else:
+                self.watch.look_at_start(time.monotonic())
+            if self.watch.reason:
+                self._fail(f"it hangs: {self.watch.reason}")
+
+    def _seen(self) -> Seen:
+        is_settled = self._is_assigned and not self.app.rebalancing
+        runs: dict[TP, FoldRun | JudgeRun] = {**self._folds, **self._judges}
+        return Seen(self._consumer, is_settled, runs, self.safe_offset)
 
     def _measure(self, now: float) -> None:
         passed = [run.engine.chain.passed() for run in self._judges.values()]
@@ -386,18 +411,25 @@ class Worker:
             self.metrics.partitions.labels(topic).set(len(runs))
 
     async def _beat(self) -> None:
-        """Open what was assigned; say so where partitions are silent."""
+        """Open what was assigned."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             if self.app.consumer is None or self.app.rebalancing:
                 continue
             assignment = self._consumer.assignment()
+            self._is_assigned = bool(self.app.consumer_generation_id)
             for tp in partitions_of(assignment, self.settings.panes_topic):
                 await self._judge_run(tp)
             for tp in partitions_of(assignment, self.settings.input_topic):
                 await self._fold_run(tp)
-            self._is_assigned = bool(self.app.consumer_generation_id)
-            await self._say_silent()
+            self._measure(self._clock())
+
+    async def _tell_silence(self) -> None:
+        """Say so, once a second, where partitions are silent."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            if self._is_assigned and not self.app.rebalancing:
+                await self._say_silent()
 
     async def _say_silent(self) -> None:
         """Beat for partitions that were read up to an end asked for after `now`."""
@@ -431,12 +463,26 @@ class Worker:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the group has given it partitions, and their state is read back."""
-        if not self._is_assigned or self.app.rebalancing:
-            return False
-        assignment = self._consumer.assignment()
-        panes = partitions_of(assignment, self.settings.panes_topic)
-        return all(tp in self._judges for tp in panes)
+        """Whether it can be relied on at this moment."""
+        return not self.why_not_ready
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why it cannot be relied on at this moment; empty when it can."""
+        if self._is_stopping:
+            return "stopping"
+        if not self._is_started:
+            return "starting"
+        return self._why_not_open or self.watch.trouble
+
+    @property
+    def _why_not_open(self) -> str:
+        if self.app.rebalancing:
+            return "rebalancing"
+        if not self._is_assigned:
+            return "waiting for partitions"
+        closed = self._consumer.assignment() - self._folds.keys() - self._judges.keys()
+        return f"reading back the state of {len(closed)} partitions" if closed else ""
 
     @property
     def judges(self) -> list[JudgeRun]:
@@ -454,9 +500,13 @@ class Worker:
     async def _start(self) -> None:
         self._ticked = time.monotonic()
         self._spawn(self._tick)
+        self._spawn(self._look)
         self.app.finalize()
         await self.app.start()
+        self._is_started = True
         self._spawn(self._beat)
+        self._spawn(self._tell_news)
+        self._spawn(self._tell_silence)
         self._spawn(self._snapshot_in_turns)
 
     def _spawn(self, task: Callable[[], Any]) -> None:
@@ -469,10 +519,12 @@ class Worker:
 
     async def stop(self) -> None:
         """Send and note what there is, commit, and leave."""
+        self._is_stopping = True
         for task in self._tasks[1:]:  # the first one keeps the lease
             task.cancel()
         await self._in_time(self._settle, DRAIN_SECONDS)
         self._tasks[0].cancel()
+        await self._in_time(self.watch.close, 1.0)
         if not await self._in_time(self.app.stop, STOP_SECONDS - DRAIN_SECONDS):
             self._fail("Kafka did not let it stop in order; nothing is lost by that")
 

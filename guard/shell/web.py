@@ -18,17 +18,17 @@ class CannotListen(RuntimeError):  # noqa: N818 - as `NotEnoughData`
 def make_app(
     registry: CollectorRegistry,
     *,
-    is_alive: Callable[[], bool],
-    is_ready: Callable[[], bool],
+    why_not_alive: Callable[[], str],
+    why_not_ready: Callable[[], str],
 ) -> web.Application:
     """Return the pages.
 
     Parameters
     ----------
-    is_alive
-        Whether the process should live on.
-    is_ready
-        Whether partitions are assigned and their state is recovered.
+    why_not_alive
+        Why the process should be started again; empty when it should live on.
+    why_not_ready
+        Why the worker cannot be relied on at this moment; empty when it can.
     """
 
     async def metrics(_: web.Request) -> web.Response:
@@ -36,10 +36,10 @@ def make_app(
         return web.Response(body=generate_latest(registry), headers=headers)
 
     async def healthz(_: web.Request) -> web.Response:
-        return _answer("alive", is_so=is_alive())
+        return _answer("alive", why_not_alive())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer("ready", is_so=is_ready())
+        return _answer("ready", why_not_ready())
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
@@ -48,10 +48,10 @@ def make_app(
     return app
 
 
-def _answer(word: str, *, is_so: bool) -> web.Response:
-    if is_so:
-        return web.json_response({"status": word})
-    return web.json_response({"status": f"not {word}"}, status=503)
+def _answer(word: str, why_not: str) -> web.Response:
+    if why_not:
+        return web.Response(text=f"{why_not}\n", status=503)
+    return web.Response(text=f"{word}\n")
 
 
 async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:

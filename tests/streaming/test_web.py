@@ -14,8 +14,8 @@ from guard.shell import web
 class State:
     """What the pages ask for."""
 
-    is_alive = True
-    is_ready = False
+    why_not_alive = ""
+    why_not_ready = "waiting for partitions"
 
 
 @contextlib.asynccontextmanager
@@ -24,7 +24,9 @@ async def pages(state):
     registry = CollectorRegistry()
     Counter("guard_test", "A test", registry=registry).inc(3)
     app = web.make_app(
-        registry, is_alive=lambda: state.is_alive, is_ready=lambda: state.is_ready
+        registry,
+        why_not_alive=lambda: state.why_not_alive,
+        why_not_ready=lambda: state.why_not_ready,
     )
     port = free_ports(1)[0]
     runner = await web.serve(app, "127.0.0.1", port)
@@ -41,23 +43,23 @@ async def pages(state):
 
 
 def test_health_and_readiness_are_asked_each_time():
-    """200 when it is so, 503 when not; they are two questions."""
+    """200 when it is so, 503 and why when not; they are two questions."""
     state = State()
 
     async def main():
         async with pages(state) as ask:
             before = [await ask("/healthz"), await ask("/readyz")]
-            state.is_alive, state.is_ready = False, True
+            state.why_not_alive, state.why_not_ready = "it hangs", ""
             return before, [await ask("/healthz"), await ask("/readyz")]
 
     before, after = asyncio.run(main())
     assert before == [
-        (200, "application/json", '{"status": "alive"}'),
-        (503, "application/json", '{"status": "not ready"}'),
+        (200, "text/plain", "alive\n"),
+        (503, "text/plain", "waiting for partitions\n"),
     ]
     assert after == [
-        (503, "application/json", '{"status": "not alive"}'),
-        (200, "application/json", '{"status": "ready"}'),
+        (503, "text/plain", "it hangs\n"),
+        (200, "text/plain", "ready\n"),
     ]
 
 
@@ -80,9 +82,7 @@ def test_an_address_that_cannot_be_had_is_a_sentence(host, words):
     """It names host, port and reason."""
 
     async def main():
-        app = web.make_app(
-            CollectorRegistry(), is_alive=lambda: True, is_ready=lambda: True
-        )
+        app = web.make_app(CollectorRegistry(), why_not_alive=str, why_not_ready=str)
         port = free_ports(1)[0]
         runner = await web.serve(app, "127.0.0.1", port)
         try:
