@@ -61,7 +61,7 @@ class Chain:
         link = self._links[panes.source]
         block, second = link.block, link.second
         size = link.block_size or panes.block_size
-        if panes.is_jump and (panes.block > block or panes.block_size != size):
+        if _begins_anew(panes, size, block):
             size, block, second = panes.block_size, panes.block, START
         taken = _compare(panes, size, block, second)
         before = link.watermark
@@ -113,6 +113,16 @@ class Chain:
         chain._links = {(topic, partition): link for topic, partition, link in links}
         chain.closed = closed
         return chain
+
+
+def _begins_anew(panes: Panes, size: int, block: int) -> bool:
+    """Whether to leave the place for that of the message: a jump is taken.
+
+    Blocks of another size are a jump, too, where a source is read from its beginning.
+    """
+    if panes.block_size == size:
+        return panes.is_jump and panes.block > block
+    return panes.is_jump or (panes.block == 0 and panes.start == START)
 
 
 def _compare(panes: Panes, size: int, block: int, second: int) -> Taken:

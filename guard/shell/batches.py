@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -40,6 +41,7 @@ class Start(NamedTuple):
 
     offset: int
     is_committed: bool
+    note: str = ""  # what was written beside a committed offset
 
 
 _NOWHERE = Start(0, is_committed=False)
@@ -49,6 +51,7 @@ class Host(Protocol):
     """The worker, as far as its consumer needs it."""
 
     fetch_wait_ms: int
+    commit_note: str  # goes beside every committed offset
 
     def safe_offset(self, tp: TP) -> int | None:
         """Return the offset that may be committed, if any."""
@@ -202,10 +205,11 @@ class Consumer(driver.Consumer):
 
     async def _find_start(self, tp: TP) -> Start:  # runs in the consumer's thread
         consumer = self._thread._ensure_consumer()  # noqa: SLF001 - see the contract test
-        committed = await consumer.committed(tp)
+        coordinator = consumer._coordinator  # noqa: SLF001 - likewise
+        committed = (await coordinator.fetch_committed_offsets([tp])).get(tp)
         beginning = (await consumer.beginning_offsets([tp]))[tp]
-        if committed is not None and committed >= beginning:
-            return Start(committed, is_committed=True)
+        if committed is not None and committed.offset >= beginning:
+            return Start(committed.offset, is_committed=True, note=committed.metadata)
         return Start(beginning, is_committed=False)
 
     async def on_partitions_assigned(
@@ -254,12 +258,28 @@ def batch_of(records: list[Any]) -> Batch:
     return Batch([record.value for record in records], offsets, stamps / 1000.0)
 
 
+class NotedCommit:
+    """Commits offsets with a note beside each."""
+
+    def __init__(self, consumer: Any, host: Host) -> None:
+        self._commit = consumer.commit
+        self._host = host
+
+    async def __call__(self, offsets: Mapping[Any, OffsetAndMetadata]) -> None:
+        """Commit; raises as the consumer does."""
+        note = self._host.commit_note
+        await self._commit(
+            {tp: OffsetAndMetadata(at.offset, note) for tp, at in offsets.items()}
+        )
+
+
 class ShortFetch(driver.AIOKafkaConsumerThread):
     """Lets the broker wait only for a moment when nothing has come."""
 
     def _create_worker_consumer(self, transport: "Transport") -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = transport.host.fetch_wait_ms  # noqa: SLF001 - read when it starts
+        consumer.commit = NotedCommit(consumer, transport.host)
         return consumer
 
 

@@ -24,7 +24,13 @@ from guard.policy import Policy
 from guard.reading import Reading, readings
 from guard.shell import snapshots
 from guard.shell.async_clients import aiokafka_options, faust_options
-from guard.shell.batches import Consumer, RecordBatch, partitions_of, transport_for
+from guard.shell.batches import (
+    Consumer,
+    RecordBatch,
+    Start,
+    partitions_of,
+    transport_for,
+)
 from guard.shell.folding import FoldRun, Topics
 from guard.shell.inputs import native
 from guard.shell.judging import JudgeRun, message_of, stamped
@@ -67,6 +73,7 @@ class Worker:
         self.policy = policy
         self.metrics = metrics
         self.fetch_wait_ms = settings.fetch_wait_ms
+        self.commit_note = f"blocks of {settings.block_size}"
         self._clock = clock
         self._fail = fail
         self._folds: dict[TP, FoldRun] = {}
@@ -200,17 +207,27 @@ class Worker:
             if not self._is_current(generation):
                 return None
             if tp not in self._folds:
-                fold = Fold(
-                    Source(tp.topic, tp.partition),
-                    self._words or self._make_words(settings),
-                    native.decode,
-                    settings,
-                    start=start.offset,
-                    committed=start.is_committed,
-                )
+                fold = self._make_fold(tp, start, settings)
                 topics = Topics(self.settings.panes_topic, self.settings.rejected_topic)
                 self._folds[tp] = FoldRun(fold, topics, self._send, self.metrics)
             return self._folds[tp]
+
+    def _make_fold(self, tp: TP, start: Start, settings: FoldSettings) -> Fold:
+        is_block = start.is_committed and start.note == self.commit_note
+        if start.offset > 0 and not is_block:
+            log.warning(
+                "%s/%d is read from offset %d on, which no worker has committed with "
+                "%s: what was counted from there on comes again, as late",
+                *(tp.topic, tp.partition, start.offset, self.commit_note),
+            )
+        return Fold(
+            Source(tp.topic, tp.partition),
+            self._words or self._make_words(settings),
+            native.decode,
+            settings,
+            start=start.offset,
+            committed=is_block,
+        )
 
     def _make_words(self, settings: FoldSettings) -> Words:
         self._words = Words(lambda service: partition_of(service, settings.targets))

@@ -172,7 +172,7 @@ class Stage:
         return [json.loads(record.value) for record in self.read("decisions_topic")]
 
     def panes(self) -> list[tuple[Panes, int]]:
-        """Messages on the panes topic that go on, and their first second that is new."""
+        """Messages on the panes topic that go on, and the first second that is new."""
         chains: dict[int, Chain] = defaultdict(Chain)
         found = []
         for record in self.read("panes_topic"):

@@ -17,6 +17,7 @@ import aiokafka
 import faust
 import numpy as np
 import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from confluent_kafka import Producer
 from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
@@ -62,7 +63,8 @@ METHODS = [
     ),
     (driver.Producer, "_ensure_producer", (), "c"),
     (aiokafka.AIOKafkaProducer, "partitions_for", ("topic",), "a"),
-    (aiokafka.AIOKafkaConsumer, "committed", ("partition",), "a"),
+    (aiokafka.AIOKafkaConsumer, "commit", ("offsets",), "a"),
+    (GroupCoordinator, "fetch_committed_offsets", ("partitions",), "a"),
     (aiokafka.AIOKafkaConsumer, "beginning_offsets", ("partitions",), "a"),
     (Service, "wait_until_stopped", (), "a"),
 ]
@@ -92,6 +94,12 @@ def _parameters(method):
         for name, parameter in inspect.signature(method).parameters.items()
         if name != "self"
     ]
+
+
+def test_offsets_are_committed_through_the_consumer():
+    """Faust's commit goes through the consumer's, where ours puts a note beside it."""
+    source = inspect.getsource(driver.AIOKafkaConsumerThread._commit)
+    assert "consumer.commit(aiokafka_offsets)" in source
 
 
 def test_the_fetch_wait_is_read_when_the_consumer_starts():
@@ -146,6 +154,7 @@ class Host:
     """Stands for the worker: remembers, and calls safe what the test declares so."""
 
     fetch_wait_ms = 20
+    commit_note = "blocks of so many"
 
     def __init__(self):
         self.safe = {}
@@ -236,14 +245,15 @@ def test_delivers_everything_once_and_commits_what_is_safe(kafka, reader):
             assert reader.host.forgotten > 0
             check_parts(reader)
             start = await reader.consumer.start_of(reader.tp)
-            assert start == (0, False)
+            assert start == (0, False, "")
             assert reader.consumer.delivered(reader.tp) == 2_000
             reader.host.safe[reader.tp] = 1_024
             await reader.consumer.force_commit()
         again = Reader(kafka.bootstrap, reader.tp.topic, reader.app.conf.id)
         async with again.running():
             await again.until(lambda: len(again.offsets) >= 976, "records")
-            assert await again.consumer.start_of(again.tp) == (1_024, True)
+            start = await again.consumer.start_of(again.tp)
+            assert start == (1_024, True, "blocks of so many")
         return again.offsets
 
     assert asyncio.run(main()) == list(range(1_024, 2_000))

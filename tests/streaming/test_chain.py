@@ -53,6 +53,7 @@ AT_20 = message(0, START, 20)
         (message(0, START, 30, is_jump=True), (GOES_ON, 20, 20)),
         (message(0, START, 15, is_jump=True), (REPEAT, 20, 20)),
         (message(0, START, 30, size=4, is_jump=True), (GOES_ON, START, 20)),
+        (message(0, START, 30, size=4), (GOES_ON, START, 20)),
     ],
 )
 def test_what_is_done_with_a_message(panes, taken):

@@ -289,6 +289,25 @@ def test_another_policy_takes_over(kafka, topics, tmp_path, is_clean):
     assert ("policy_changed" in rules) is not is_clean
 
 
+def test_blocks_of_another_size_go_on(kafka, topics, tmp_path):
+    """Nothing stands still: what comes after is judged, what comes again is late."""
+    stage = Stage(kafka, topics)
+    records, end = telemetry(time.time() + AHEAD_SECONDS, with_recorded=False)
+    half = len(records) // 2
+    stage.send(records[:half])
+    with GuardProcess(stage, tmp_path, block_size=256) as worker:
+        worker.wait_ready().wait_judged(records[half].stamp - 7)
+        worker.kill()
+    stage.send(records[half:])
+    with GuardProcess(stage, tmp_path, block_size=512) as worker:
+        worker.wait_judged(end)
+        assert "with blocks of 512" in worker.log
+        assert worker.metrics()["guard_panes_taken_total{gap}"] == 0
+        worker.stop()
+    decided = bare(stage.decisions(), end)
+    assert services(decided, "rollback") == ROLLED_BACK - {"productcatalogservice"}
+
+
 def test_new_source_partitions_are_counted(kafka, topics, tmp_path):
     """Noticed while it runs; what they hold is counted, or told to be late."""
     stage = Stage(kafka, topics, sources=2, lateness_seconds=2, block_size=256)
