@@ -99,5 +99,19 @@ class Clock:
         self._stamp = float(stamps[-1])
         return met
 
+    def behind(self, met: Floats, stamps: Floats, times: Floats) -> Floats:
+        """Return the lateness with which each late event would have come in time.
+
+        One that was older than the patience when Kafka got it takes a lateness of all
+        its age: whatever the others say, the patience itself is too short for it.
+
+        Parameters
+        ----------
+        met, stamps, times
+            Of each late event the watermark it met, its record's Kafka time, its time.
+        """
+        is_too_old = stamps - self._patience > times
+        return np.where(is_too_old, stamps - times, met - times + self._lateness)
+
     def _hand_on(self, terms: Floats) -> None:
         self._carry = max(self._carry, float(terms.max(initial=-math.inf)))

@@ -231,8 +231,10 @@ class Fold:
         met = np.maximum(met, self._told)
         is_late = events.times < met
         if is_late.any():
-            behind = (met - events.times)[is_late] + self._settings.lateness_seconds
-            seconds = np.floor(met[is_late]).astype(np.int64)
+            stamps = batch.stamps[events.owners[is_late]]
+            met = met[is_late]
+            behind = self._clock.behind(met, stamps, events.times[is_late])
+            seconds = np.floor(met).astype(np.int64)
             block.count_late(events.columns.where(is_late), seconds, behind)
             block.count(events.columns.where(~is_late))
         else:

@@ -266,6 +266,8 @@ def reference(records: list[Record], settings: FoldSettings) -> Reference:
                 key = block, math.floor(met), _cell(event)
                 requests, worst = late.get(key, (0, 0.0))
                 behind = met - ts + settings.lateness_seconds
+                if ts < stamp - settings.patience_seconds:
+                    behind = stamp - ts
                 late[key] = requests + event.get("count", 1), max(worst, behind)
             else:
                 _count(panes.setdefault((block, math.floor(ts)), {}), event)

@@ -617,6 +617,30 @@ def test_a_flood_of_late_events_is_summed_by_second_and_cell():
     assert [e.behind_seconds for _, e in late] == pytest.approx([10.999, 11.0])
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_lateness_that_is_named_would_have_sufficed(seed):
+    """Also where the patience, or the end of a silence, had moved the watermark."""
+    rng, stamp, records = random.Random(seed), T0, []
+    for offset in range(300):
+        stamp += rng.choice([0.1, 0.3, 1.0, 9.0 if seed % 2 else 0.5])
+        age = rng.choice([61.0, 70.0, 200.0] if seed % 3 else [0.0, 4.0, 30.0, 200.0])
+        records.append(Record(offset, line(stamp - age), stamp))
+
+    def late(lateness):
+        patience = max(60.0, lateness)
+        settings = settings_of(lateness_seconds=lateness, patience_seconds=patience)
+        fold = fold_of(settings)
+        fold.add(batch_of(records))
+        fold.finish()
+        told = [entry for o in fold.take() for entry in o.panes.late]
+        return max((entry.behind_seconds for entry in told), default=None)
+
+    named = late(5.0)
+    assert named > 60
+    assert late(named + 1e-6) is None
+    assert late(named - 0.01) is not None
+
+
 def test_outgoing_says_nothing_unless_told():
     """A message carries neither rejections nor a commit by default."""
     fold = fold_of(settings_of(targets=1))
