@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from guard.chain import SourceKey
 from guard.cohort import Role
 from guard.engine import Engine
-from guard.pane import ERRORS, REQUESTS, Ints
+from guard.pane import ERRORS, FOREVER, REQUESTS, START, Ints
 from guard.rules import Floats, bound_of, read
 from guard.verdict import Verdict
 from models.quantile import quantile_of
@@ -41,6 +42,22 @@ class Reading(NamedTuple):
     canary: Side
     baseline: Side
     limits: tuple[LimitReading, ...]
+
+
+def behind_seconds(engine: Engine) -> dict[SourceKey, int]:
+    """How far each source's watermark is behind the newest; the slowest holds all up.
+
+    Sources that have said nothing yet are left out, and those that have ended. To be
+    shown, never decided on: it depends on the order in which the sources' messages
+    came.
+    """
+    told = {
+        source: watermark
+        for source, watermark in engine.chain.watermarks()
+        if START < watermark < FOREVER
+    }
+    newest = max(told.values(), default=START)
+    return {source: newest - watermark for source, watermark in told.items()}
 
 
 def readings(engine: Engine) -> list[Reading]:

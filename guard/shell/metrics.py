@@ -33,6 +33,7 @@ class Metrics(NamedTuple):
     snapshot_bytes: Gauge
     repairs: Gauge
     watermark_age: Gauge
+    source_behind: Gauge
     partitions: Gauge
     stalled: Gauge
     fold_seconds: Histogram
@@ -90,6 +91,12 @@ def make(registry: CollectorRegistry) -> Metrics:
         watermark_age=Gauge(
             "guard_watermark_age_seconds",
             "Clock less the watermark of the slowest source",
+            registry=registry,
+        ),
+        source_behind=Gauge(
+            "guard_source_behind_seconds",
+            "How far a source partition's watermark is behind the newest",
+            ["topic", "partition"],
             registry=registry,
         ),
         partitions=Gauge(

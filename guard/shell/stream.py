@@ -21,7 +21,7 @@ from guard.decision import Decision
 from guard.engine import Engine
 from guard.fold import Fold, FoldSettings, Source
 from guard.policy import Policy
-from guard.reading import Reading, readings
+from guard.reading import Reading, behind_seconds, readings
 from guard.shell import snapshots
 from guard.shell.async_clients import aiokafka_options, faust_options
 from guard.shell.batches import (
@@ -419,6 +419,13 @@ class Worker:
         passed = [run.engine.chain.passed() for run in self._judges.values()]
         if passed and min(passed) > 0:
             self.metrics.watermark_age.set(now - min(passed))
+        behind: dict[tuple[str, int], int] = {}
+        for run in self._judges.values():
+            for source, seconds in behind_seconds(run.engine).items():
+                behind[source] = max(seconds, behind.get(source, 0))
+        self.metrics.source_behind.clear()
+        for source, seconds in behind.items():
+            self.metrics.source_behind.labels(*source).set(seconds)
         if self.app.consumer is not None:
             self.metrics.repairs.set(self._consumer.repairs)
         for topic, runs in (
@@ -490,7 +497,7 @@ class Worker:
             return "stopping"
         if not self._is_started:
             return "starting"
-        return self._why_not_open or self.watch.trouble
+        return self.watch.trouble or self._why_not_open
 
     @property
     def _why_not_open(self) -> str:

@@ -4,12 +4,14 @@ import math
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from guard.engine import Engine
 from guard.limit import Limit
-from guard.reading import _nearness, readings
+from guard.pane import FOREVER, Panes
+from guard.reading import _nearness, behind_seconds, readings
 from guard.verdict import Action, Severity, Verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "replay"))
@@ -32,6 +34,21 @@ POLICY = policy_of(
     metric("latency_p95", limit(Severity.WARNING, Action.HOLD, 200.0)),
     metric("success_ratio", limit(Severity.WARNING, Action.HOLD, 0.6, over=False)),
 )
+
+
+def test_the_source_that_holds_all_up_is_shown():
+    """How far each is behind; who has said nothing, or has ended, is not."""
+    engine = Engine(POLICY)
+    assert behind_seconds(engine) == {}
+    both = {"t": 3}
+    for partition, to in enumerate((START + 50, START + 8)):
+        message = Panes(topic="t", partition=partition, sources=both, block_size=9,
+                        block=0, start=0, to=to)  # fmt: skip
+        engine.apply(partition, message)
+    assert behind_seconds(engine) == {("t", 0): 0, ("t", 1): 42}
+    end = msgspec.structs.replace(message, start=START + 8, to=FOREVER)
+    engine.apply(9, end)
+    assert behind_seconds(engine) == {("t", 0): 0}
 
 
 def test_before_the_first_second_there_is_nothing_to_read():
