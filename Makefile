@@ -4,6 +4,7 @@
 #   make test    everything that can fail; needs Java 17 and Maven too
 #   make check   style, types and the tests that need no Kafka
 #   make broker  the tests that start a real Kafka
+#   make faults  kill, stop and starve workers and brokers under load: twenty minutes
 #   make bench   events per second, beside the alternatives
 #   make lock    choose the newest versions that pyproject.toml allows
 
@@ -13,7 +14,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types fast-tests broker bench lock
+.PHONY: help install demo test check lint types fast-tests broker faults bench lock
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -61,6 +62,9 @@ broker: $(INSTALLED)
 	@command -v java >/dev/null && command -v mvn >/dev/null \
 	  || { echo 'The tests with a real Kafka need Java 17 and Maven; on Debian: apt-get install openjdk-17-jre-headless maven' >&2; exit 1; }
 	$(BIN)/pytest -m broker
+
+faults: $(INSTALLED)
+	$(BIN)/python tests/faults/faults.py $(CASES)
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/throughput.py --rounds $(ROUNDS)

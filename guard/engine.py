@@ -424,7 +424,10 @@ class Engine:
     def _take_log(self, state: dict[str, Any]) -> None:
         """Take over what does not depend on the policy."""
         if state["version"] != STATE_VERSION:
-            raise ValueError(f"state version {state['version']}, not {STATE_VERSION}")
+            raise ValueError(
+                f"the snapshot is of state version {state['version']}, this image reads "
+                f"{STATE_VERSION}: go on with the image that wrote it"
+            )
         self.offset = state["offset"]
         self.taken = {Taken(word): n for word, n in state["taken"].items()}
         links = [(t, p, msgspec.convert(link, Link)) for t, p, link in state["chain"]]
