@@ -425,8 +425,8 @@ class Engine:
         """Take over what does not depend on the policy."""
         if state["version"] != STATE_VERSION:
             raise ValueError(
-                f"the snapshot is of state version {state['version']}, this image reads "
-                f"{STATE_VERSION}: go on with the image that wrote it"
+                f"the snapshot is of state version {state['version']}, this image "
+                f"reads {STATE_VERSION}: go on with the image that wrote it"
             )
         self.offset = state["offset"]
         self.taken = {Taken(word): n for word, n in state["taken"].items()}
