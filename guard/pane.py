@@ -23,6 +23,7 @@ FOREVER = 1 << 62  # after every second: the end of a replay
 COUNTS = 8  # requests, errors, status class none, 1xx, 2xx, 3xx, 4xx, 5xx
 REQUESTS, ERRORS, STATUS = 0, 1, 2
 MOST_INSTANCES = 64  # of a cell in a pane; the ones with the smallest hashes
+DENSE_SPAN = 8  # keys that lie this close together are marked, not sorted
 
 Ints = npt.NDArray[np.int64]
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
@@ -167,9 +168,7 @@ class Grouped:
         blank: int,
     ) -> None:
         base, width = int(columns.seconds.min()), len(targets)
-        keys, at = np.unique(
-            (columns.seconds - base) * width + columns.cells, return_inverse=True
-        )
+        keys, at = _distinct((columns.seconds - base) * width + columns.cells)
         size = len(keys)
         first = np.empty(size, np.int64)
         first[at[::-1]] = np.arange(len(at))[::-1]  # the one written last stays
@@ -181,7 +180,7 @@ class Grouped:
         self.seconds, self.cells = seconds[order], cells[order]
         self.targets = targets[self.cells]
         self.counts = _counts(columns, at, size)
-        keys, to = np.unique(at * 2048 + columns.buckets, return_inverse=True)
+        keys, to = _distinct(at * 2048 + columns.buckets)
         self.sketch_starts = _starts(keys // 2048, size)
         self.sketch_buckets = keys % 2048
         self.sketch_requests = _weighted(to, columns.weights, len(keys))
@@ -224,6 +223,27 @@ class Grouped:
         }
 
 
+def _distinct(keys: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct keys in order, and each key's place among them.
+
+    What `np.unique` does with a sort; keys that lie close together are marked instead.
+    """
+    if not keys.size:
+        return keys, keys
+    least = int(keys.min())
+    span = int(keys.max()) - least + 1
+    if span > DENSE_SPAN * keys.size:
+        used, places = np.unique(keys, return_inverse=True)
+        return used, places
+    keys = keys - least
+    is_there = np.zeros(span, bool)
+    is_there[keys] = True
+    used = np.flatnonzero(is_there)
+    rank = np.empty(span, np.int64)
+    rank[used] = np.arange(len(used))
+    return used + least, rank[keys]
+
+
 def _counts(columns: Columns, at: Ints, size: int) -> Ints:
     counts = np.empty((size, COUNTS), np.int64)
     counts[:, REQUESTS] = _weighted(at, columns.weights, size)
@@ -244,13 +264,13 @@ def _by_instance(
     named = columns.instances != blank
     at, instances = at[named], columns.instances[named]
     weights, errors = columns.weights[named], columns.errors[named]
-    used, to = np.unique(instances, return_inverse=True)
+    used, to = _distinct(instances)
     by_hash = np.argsort(hashes[used], kind="stable")
     rank = np.empty_like(by_hash)
     rank[by_hash] = np.arange(len(used))
     used = used[by_hash]
     width = max(1, len(used))
-    keys, to = np.unique(at * width + rank[to], return_inverse=True)
+    keys, to = _distinct(at * width + rank[to])
     owners = keys // width
     requests = _weighted(to, weights, len(keys))
     failed = _weighted(to, weights * errors, len(keys))
