@@ -44,6 +44,7 @@ METHODS = [
     (driver.Consumer, "_filter_tps_with_pending_acks", ("topics",), "c"),
     (driver.Consumer, "maybe_wait_for_commit_to_finish", (), "a"),
     (driver.Consumer, "force_commit", ("topics", "start_new_transaction"), "a"),
+    (driver.Consumer, "_commit", ("offsets",), "a"),
     (driver.Consumer, "stop_flow", (), "c"),
     (driver.Consumer, "seek", ("partition", "offset"), "a"),
     (driver.Consumer, "highwater", ("tp",), "c"),
@@ -278,6 +279,7 @@ def check_parts(reader):
     assert consumer.should_stop is False
     client = consumer._thread._ensure_consumer()
     assert client._fetcher._fetch_max_wait_ms == reader.host.fetch_wait_ms
+    assert consumer._fetched(reader.tp) == consumer.delivered(reader.tp)
 
 
 @pytest.mark.slow
