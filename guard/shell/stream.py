@@ -466,7 +466,8 @@ class Worker:
             return
         ends = await self._consumer.highwaters(*silent)
         for tp, run in silent.items():
-            if self._folds.get(tp) is run and run.fold.next_offset >= ends[tp]:
+            is_behind = self._consumer.is_behind(tp, run.next_offset, ends[tp])
+            if self._folds.get(tp) is run and not is_behind:
                 self.check_lease()
                 await run.tick(now, silent_before=silent_before)
 

@@ -11,6 +11,7 @@ import time
 from datetime import datetime
 
 import pytest
+from confluent_kafka import Producer
 from kafka.structs import TopicPartition
 from streaming.episodes import Episode, Fault, requests, telemetry
 from streaming.guard_process import (
@@ -306,6 +307,23 @@ def test_blocks_of_another_size_go_on(kafka, topics, tmp_path):
         worker.stop()
     decided = bare(stage.decisions(), end)
     assert services(decided, "rollback") == ROLLED_BACK - {"productcatalogservice"}
+
+
+def test_markers_of_transactions_hold_nothing_up(kafka, topics, tmp_path):
+    """A silent partition that ends with one, and so with no record, is silent."""
+    stage = Stage(kafka, topics, sources=2, lateness_seconds=1)
+    producer = Producer(
+        {"bootstrap.servers": kafka.bootstrap, "transactional.id": tmp_path.name}
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    value = encoded(request(time.time(), 0))
+    producer.produce(stage.settings["input_topic"], value, partition=0)
+    producer.commit_transaction()
+    with GuardProcess(stage, tmp_path) as worker:
+        worker.wait_ready().wait_judged(time.time() + 1)
+        worker.stop()
+    assert requests_in(stage.panes()) == 1
 
 
 def test_new_source_partitions_are_counted(kafka, topics, tmp_path):
