@@ -109,6 +109,12 @@ def rolls(_: Cluster, scene: Scene, __: argparse.Namespace) -> Iterator[float]:
         scene.supervise(15)
 
 
+def falls_silent(_: Cluster, scene: Scene, __: argparse.Namespace) -> Iterator[float]:
+    """Half of the partitions get one record in 20 s: none is late, none waits."""
+    yield scene.mark("half of the partitions are all but silent")
+    scene.supervise(90)
+
+
 CASES: dict[str, Case] = {
     "a": joins_and_leaves,
     "b": killed,
@@ -117,8 +123,10 @@ CASES: dict[str, Case] = {
     "e": stopped,
     "f": queue_outlives,
     "g": rolls,
+    "h": falls_silent,
 }
-SECONDS = {"a": 45, "b": 0, "c": 65, "d": 55, "e": 55, "f": 100, "g": 50}
+SECONDS = {"a": 45, "b": 0, "c": 65, "d": 55, "e": 55, "f": 100, "g": 50, "h": 90}
+QUIET = {"h": 3}  # partitions
 
 
 def play(letter: str, options: argparse.Namespace) -> tuple[Outcome, list[float]]:
@@ -129,7 +137,7 @@ def play(letter: str, options: argparse.Namespace) -> tuple[Outcome, list[float]
         scene.make_topics()
         scene.start("w0", "w1")
         seconds = SECONDS[letter] or 9 * options.kills
-        scene.flood(WARM_SECONDS + seconds)
+        scene.flood(WARM_SECONDS + seconds, QUIET.get(letter, 0))
         scene.supervise(WARM_SECONDS)
         faults = list(case(cluster, scene, options))
         outcome = scene.finish()
@@ -149,7 +157,8 @@ def main() -> int:
         outcome, recovery = play(letter, options)
         is_exact &= outcome.is_exact
         print(
-            f"   sent {outcome.sent:,}, counted {outcome.counted:,}; "
+            f"   sent {outcome.sent:,}, counted {outcome.counted:,} "
+            f"({outcome.late:,} late); "
             f"{outcome.decisions:,} decisions: {outcome.missing} missing, "
             f"{outcome.extra} extra, {outcome.contradictory} contradictory, "
             f"{outcome.repeats} repeats; on time again after "

@@ -19,16 +19,30 @@ from confluent_kafka import KafkaException, Producer
 WELL_SECONDS, BAD_SECONDS = 9, 4
 SLICE_SECONDS = 0.02
 GIVE_UP_SECONDS = 120.0
+QUIET_SECONDS = 20.0
+ANY = -1  # partition, as librdkafka chooses
 
 
 class Flood:
-    """A sender with a fixed rate."""
+    """A sender with a fixed rate.
 
-    def __init__(self, brokers: str, topic: str, services: int) -> None:
+    Parameters
+    ----------
+    busy
+        Partitions that get the events; all where 0.
+    quiet
+        Partitions behind them that get one every `QUIET_SECONDS`.
+    """
+
+    def __init__(
+        self, brokers: str, topic: str, services: int, busy: int = 0, quiet: int = 0
+    ) -> None:
+        self._busy, self._quiet = busy, quiet
         self.topic = topic
         self.services = services
         self.acknowledged = self.failed = 0
         self.newest = 0.0
+        self._next_quiet = 0.0
         self._lots = random.Random(7)
         self._producer = Producer(
             {
@@ -51,8 +65,12 @@ class Flood:
         while (now := time.time()) < begin + seconds:
             due = int((now - begin) * rate)
             while sent < due:
-                self._send(self._event(now))
+                self._send(self._event(now), sent % self._busy if self._busy else ANY)
                 sent += 1
+            if self._quiet and now >= self._next_quiet:
+                self._next_quiet = now + QUIET_SECONDS
+                for partition in range(self._busy, self._busy + self._quiet):
+                    self._send(self._event(now), partition)
             self._producer.poll(0)
             time.sleep(SLICE_SECONDS)
         self._producer.flush(GIVE_UP_SECONDS)
@@ -72,10 +90,12 @@ class Flood:
             f'"cohort":"{cohort}","version":"{version}"}}'
         ).encode()
 
-    def _send(self, value: bytes) -> None:
+    def _send(self, value: bytes, partition: int) -> None:
         while True:
             try:
-                self._producer.produce(self.topic, value, on_delivery=self._delivered)
+                self._producer.produce(
+                    self.topic, value, partition=partition, on_delivery=self._delivered
+                )
             except BufferError:
                 self._producer.poll(0.05)
             else:
@@ -89,8 +109,8 @@ class Flood:
 
 
 def main() -> None:
-    brokers, topic, rate, seconds, services, out = sys.argv[1:]
-    flood = Flood(brokers, topic, int(services))
+    brokers, topic, rate, seconds, services, busy, quiet, out = sys.argv[1:]
+    flood = Flood(brokers, topic, int(services), int(busy), int(quiet))
     try:
         flood.run(int(rate), float(seconds))
     except KafkaException as error:

@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
 
     sent: int
     counted: int
+    late: int  # of those counted
     decisions: int
     repeats: int
     missing: int
@@ -172,9 +173,10 @@ class Scene:
             worker.kill()
             self.mark(f"{name} did not stop in 30 s")
 
-    def flood(self, seconds: float) -> None:
-        """Begin to send."""
+    def flood(self, seconds: float, quiet: int = 0) -> None:
+        """Begin to send; so many partitions get hardly anything."""
         words = [self.bootstrap, self.topic("input"), self.rate, seconds, self.services]
+        words += [self._partitions - quiet if quiet else 0, quiet]
         self._flood = subprocess.Popen(
             [
                 sys.executable,
@@ -225,9 +227,11 @@ class Scene:
         contradictory += sum(
             found[name] != wanted[name] for name in found if name in wanted
         )
+        counted, late = self.counted()
         return Outcome(
             truth["events"],
-            self.counted(),
+            counted,
+            late,
             len(found),
             repeats,
             len(wanted.keys() - found.keys()),
@@ -235,10 +239,10 @@ class Scene:
             contradictory,
         )
 
-    def counted(self) -> int:
-        """Requests in the panes less repeats, late ones included."""
+    def counted(self) -> tuple[int, int]:
+        """Requests in the panes less repeats, late ones included; and those."""
         chains = {target: Chain() for target in range(self._targets)}
-        total = 0
+        total = total_late = 0
         for record in self.read("panes"):
             panes = decode_panes(record.value)
             taken, first, _ = chains[record.partition].take(panes)
@@ -246,8 +250,9 @@ class Scene:
                 continue
             counts = unpack_ints(panes.counts).reshape(-1, COUNTS)[:, REQUESTS]
             total += int(counts[unpack_ints(panes.seconds) >= first].sum())
-            total += sum(late.requests for late in panes.late if late.second >= first)
-        return total
+            late = sum(told.requests for told in panes.late if told.second >= first)
+            total, total_late = total + late, total_late + late
+        return total, total_late
 
     def recovery(self, fault_ended: float, until: float) -> float:
         """Seconds from a fault's end until decisions are on time again, and stay so.
