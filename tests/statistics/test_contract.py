@@ -20,10 +20,13 @@ from models.contract import (
 )
 from models.decay import FadingRate
 from models.drift import Drift
+from models.eprocess import EProcess
 from models.moments import Moments
+from models.open_block import OpenBlock
 from models.proportion import Proportion
 from models.quantile import Sketch
 from models.sample_ratio import SampleRatio
+from models.share_lane import ShareLane
 from models.window import Window
 
 ROWS = np.arange(3)
@@ -47,6 +50,22 @@ def feed_rate(rate, second, x):
 def feed_window(window, second, x):
     one = np.array([x % 3])
     window.push(second, one, np.array([[x, 1]]), one, one + x, one * 0 + x)
+
+
+def feed_account(account, second, x):
+    account.grow(3)
+    account.step(ROWS, ROWS * 0 + second, np.array([ROWS + 0.1, ROWS * 0 + 200 / x]))
+
+
+def feed_block(block, second, x):
+    block.grow(3)
+    block.update(second, ROWS, np.array([ROWS + x]))
+
+
+def feed_lane(lane, second, x):
+    lane.grow(3)
+    requests = np.array([ROWS + x, ROWS + 2 * x])
+    lane.update(second, ROWS, requests, requests[:, np.newaxis] // 2)
 
 
 def made_window():
@@ -87,6 +106,24 @@ CASES = {
         feed=lambda s, _, x: s.update(x),
         readings=(lambda s: s.quantile(0.5), lambda s: s.interval(0.5)),
         bad=(lambda: Sketch().update(-1.0), lambda: Sketch().quantile(2.0)),
+    ),
+    "eprocess": Case(
+        make=lambda: EProcess(2),
+        feed=feed_account,
+        readings=(lambda s: s.evidence(ROWS), lambda s: s.accounts(2)),
+        bad=(lambda: EProcess(0), lambda: EProcess(1, at_once=2.0)),
+    ),
+    "open_block": Case(
+        make=lambda: OpenBlock(5, 1),
+        feed=feed_block,
+        readings=(),
+        bad=(lambda: OpenBlock(0, 1), lambda: OpenBlock(1, 0)),
+    ),
+    "share_lane": Case(
+        make=lambda: ShareLane(0.1),
+        feed=feed_lane,
+        readings=(lambda s: s.evidence(ROWS), lambda s: s.accounts(2)),
+        bad=(lambda: ShareLane(1.0), lambda: ShareLane(0.1, ratios=(0.5, 2.0))),
     ),
     "sample_ratio": Case(
         make=made_ratio,
