@@ -13,10 +13,15 @@ from guard.decision import Reason
 from guard.pane import ERRORS, REQUESTS
 from guard.tally import Second
 from guard.verdict import Action, Severity
-from models.drift import Drift
+from models.drift import Drift, load
 from models.quantile import value_of
 
 _STATISTICS = ("error_rate", "mean_latency")
+
+
+def prepare() -> None:
+    """Load the detectors now, and not when the first of them is needed."""
+    load()
 
 
 class Watch:

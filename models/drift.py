@@ -8,10 +8,10 @@ detectors are deterministic, so the same inputs make the same detector.
 
 import math
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, Final, Protocol, Self, cast
 
 import numpy as np
-from river import drift as river_drift
 
 from models.contract import (
     NotEnoughData,
@@ -36,11 +36,19 @@ class _Detector(Protocol):
 # 0.002; Page-Hinkley delta 0.005, threshold 50) the first alarms 32 times a day on a
 # series that resembles itself (AR(1) with 0.5), and the second 43 times on white noise.
 _DETECTORS: Mapping[str, Callable[[], _Detector]] = {
-    "adwin": lambda: cast("_Detector", river_drift.ADWIN(delta=1e-6)),
+    "adwin": lambda: cast("_Detector", load().ADWIN(delta=1e-6)),
     "page_hinkley": lambda: cast(
-        "_Detector", river_drift.PageHinkley(delta=0.5, threshold=40.0)
+        "_Detector", load().PageHinkley(delta=0.5, threshold=40.0)
     ),
 }
+
+
+def load() -> ModuleType:
+    """Import river's detectors; it takes two seconds, and not everybody needs them."""
+    from river import drift  # noqa: PLC0415 - see above
+
+    module: ModuleType = drift
+    return module
 
 
 class Drift:

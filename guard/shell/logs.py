@@ -42,3 +42,5 @@ def configure(kind: Literal["auto", "json", "text"], level: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("aiokafka", "faust", "mode", "kafka"):  # their INFO is for themselves
         logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
+    # It warns of every member of a group whose assignor it does not know, at length.
+    logging.getLogger("kafka.admin._groups").setLevel(logging.ERROR)

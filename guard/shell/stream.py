@@ -37,12 +37,14 @@ from guard.shell.judging import JudgeRun, message_of, stamped
 from guard.shell.metrics import Metrics
 from guard.shell.settings import Settings
 from guard.shell.watching import LOOK_SECONDS, Seen, Watch
+from guard.watch import prepare
 from guard.words import Words
 
 TICK_SECONDS = 0.2
 BEAT_SECONDS = 1.0
 LEASE_SHARE = 0.8  # of the session: stopped for longer, a worker may have lost it
 METADATA_SECONDS = 10  # after which a partition that is new is noticed
+WARM_UP_SECONDS = 30.0
 DRAIN_SECONDS = 4.0
 STOP_SECONDS = 9.0
 
@@ -533,6 +535,13 @@ class Worker:
         self._spawn(self._tell_news)
         self._spawn(self._tell_silence)
         self._spawn(self._snapshot_in_turns)
+        self._spawn(self._warm_up)
+
+    async def _warm_up(self) -> None:
+        """Load what takes seconds and is seldom needed, once decisions flow again."""
+        await asyncio.sleep(WARM_UP_SECONDS)
+        if self.policy.watch:
+            await asyncio.to_thread(prepare)
 
     def _spawn(self, task: Callable[[], Any]) -> None:
         self._tasks.append(asyncio.create_task(self._guarded(task)))

@@ -1,11 +1,14 @@
 """Drift in a canary that stands alone: a signal, and no more."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from guard.pane import ERRORS, REQUESTS
 from guard.tally import COLUMNS, Second
-from guard.watch import Watch
+from guard.watch import Watch, prepare
 from models.quantile import bucket_of
 
 NONE = np.zeros(0, np.int64)
@@ -56,3 +59,19 @@ def test_a_snapshot_remembers_and_a_forgotten_row_begins_anew():
     watch.forget(7)
     watch.forget(8)
     assert watch.state() == {}
+
+
+@pytest.mark.slow
+def test_the_detectors_are_loaded_when_they_are_needed():
+    """A worker starts in half the time without them; `prepare` loads them."""
+    program = (
+        "import sys, guard.shell.stream, guard.watch\n"
+        "print('river' in sys.modules)\n"
+        "guard.watch.prepare()\n"
+        "print('river.drift' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]
+    prepare()
