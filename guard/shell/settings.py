@@ -130,7 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     skew_seconds: Span = 0.5
     block_size: BlockSize = 16_384
     snapshot_seconds: Interval = 10.0
-    session_timeout_seconds: Session = 10.0
+    session_timeout_seconds: Session = 8.0
     instance_id: Name | None = None
     start_timeout_seconds: Span = 60.0
     stall_seconds: Patience = 90.0
