@@ -21,10 +21,13 @@ from models.contract import (
 from models.decay import FadingRate
 from models.drift import Drift
 from models.eprocess import EProcess
+from models.limit_bet import ERROR_ALTERNATIVES
+from models.limit_lane import LimitLane
 from models.moments import Moments
 from models.open_block import OpenBlock
 from models.proportion import Proportion
 from models.quantile import Sketch
+from models.recent_share import RecentShare
 from models.sample_ratio import SampleRatio
 from models.share_lane import ShareLane
 from models.window import Window
@@ -66,6 +69,21 @@ def feed_lane(lane, second, x):
     lane.grow(3)
     requests = np.array([ROWS + x, ROWS + 2 * x])
     lane.update(second, ROWS, requests, requests[:, np.newaxis] // 2)
+
+
+def feed_limit(lane, second, x):
+    lane.grow(3)
+    requests = np.array([ROWS + x, ROWS + 2 * x])
+    lane.update(second, ROWS, requests, requests // 50)
+
+
+def feed_recent(recent, second, x):
+    recent.grow(3)
+    recent.update(ROWS, ROWS * 0 + second, np.array([ROWS + x] * 3 + [ROWS]))
+
+
+def made_limit(**words):
+    return LimitLane(0.005, ERROR_ALTERNATIVES, **({"lane_weight": 0.2} | words))
 
 
 def made_window():
@@ -112,6 +130,26 @@ CASES = {
         feed=feed_account,
         readings=(lambda s: s.evidence(ROWS), lambda s: s.accounts(2)),
         bad=(lambda: EProcess(0), lambda: EProcess(1, at_once=2.0)),
+    ),
+    "limit_lane": Case(
+        make=made_limit,
+        feed=feed_limit,
+        readings=(
+            lambda s: s.evidence(1000, ROWS),
+            lambda s: s.account(ROWS),
+            lambda s: s.is_shared(ROWS),
+        ),
+        bad=(
+            lambda: made_limit(lane_weight=0.0),
+            lambda: made_limit(alpha=2.0),
+            lambda: LimitLane(0.5, (0.5,), lane_weight=1.0),
+        ),
+    ),
+    "recent_share": Case(
+        make=RecentShare,
+        feed=feed_recent,
+        readings=(lambda s: s.is_worse(130, ROWS), lambda s: s.is_worse(9, ROWS)),
+        bad=(),
     ),
     "open_block": Case(
         make=lambda: OpenBlock(5, 1),
