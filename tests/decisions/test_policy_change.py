@@ -157,6 +157,8 @@ def test_other_windows_begin_empty():
     longer = policy(0.3, window_seconds=15)
     _, engine, start = taken_over(MILD, longer, log, owes_change=False)
     assert engine.windows.sums(15).sum() == 0
+    fresh = Engine.adopt(Engine(MILD).state(), longer, owes_change=False)
+    assert kinds(judged(fresh, log)) == [(BAD, "rollback", "error_ratio")]
     decisions = judged(engine, log, start)
     assert kinds(decisions) == [(BAD, "rollback", "error_ratio")]
     assert all(explain(decision).holds for decision in decisions)
