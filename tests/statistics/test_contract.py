@@ -21,12 +21,14 @@ from models.contract import (
 from models.decay import FadingRate
 from models.drift import Drift
 from models.eprocess import EProcess
+from models.latency_lane import LatencyLane
 from models.limit_bet import ERROR_ALTERNATIVES
 from models.limit_lane import LimitLane
 from models.moments import Moments
 from models.open_block import OpenBlock
+from models.past_latency import PastLatency
 from models.proportion import Proportion
-from models.quantile import Sketch
+from models.quantile import BUCKETS, Sketch
 from models.recent_share import RecentShare
 from models.sample_ratio import SampleRatio
 from models.share_lane import ShareLane
@@ -80,6 +82,20 @@ def feed_limit(lane, second, x):
 def feed_recent(recent, second, x):
     recent.grow(3)
     recent.update(ROWS, ROWS * 0 + second, np.array([ROWS + x] * 3 + [ROWS]))
+
+
+def feed_latency(lane, second, x):
+    lane.grow(3)
+    lane.update(
+        second, ROWS, np.array([ROWS, ROWS + x, ROWS]), np.array([ROWS, ROWS, ROWS + x])
+    )
+
+
+def feed_past(past, second, x):
+    past.grow(3)
+    counts = np.zeros((3, BUCKETS), np.int64)
+    counts[:, x] = x
+    past.update(ROWS, ROWS * 0 + second, counts)
 
 
 def made_limit(**words):
@@ -144,6 +160,18 @@ CASES = {
             lambda: made_limit(alpha=2.0),
             lambda: LimitLane(0.5, (0.5,), lane_weight=1.0),
         ),
+    ),
+    "latency_lane": Case(
+        make=lambda: LatencyLane(0.1),
+        feed=feed_latency,
+        readings=(lambda s: s.evidence(ROWS), lambda s: s.accounts(2)),
+        bad=(lambda: LatencyLane(0.0), lambda: LatencyLane(0.1, at_once=0.0)),
+    ),
+    "past_latency": Case(
+        make=PastLatency,
+        feed=feed_past,
+        readings=(lambda s: s.bars(200, ROWS),),
+        bad=(lambda: PastLatency(0.0), lambda: PastLatency(float("inf"))),
     ),
     "recent_share": Case(
         make=RecentShare,
