@@ -98,6 +98,7 @@ class Telemetry:
             bucket_of(lots.lognormal(4, 0.6, size)),
             pods + lots.integers(INSTANCES, size=size),
             np.ones(size, np.int64),
+            np.full(size, 20),
         )
 
 

@@ -3,10 +3,11 @@
 A rollout is *blind* when it could not be judged for the policy's time (too few
 requests, no baseline), and at once when too many requests of one side come late, when
 both sides fall silent or the canary alone, when the canary gets another share of the
-traffic than its weight, or when drift shows where there is no baseline. Blind asks for
-a hold; a silence of the canary alone is how a hang looks, and asks for an evaluation.
-It has to be seen for the clear time to be trusted again. A share that does not fit is
-believed until the weight changes: all that was compared was split wrongly.
+traffic than its weight, when the clocks of those who send are apart, or when drift
+shows where there is no baseline. Blind asks for a hold; a silence of the canary alone
+is how a hang looks, and asks for an evaluation. It has to be seen for the clear time to
+be trusted again. A share that does not fit is believed until the weight changes: all
+that was compared was split wrongly.
 """
 
 import enum
@@ -16,7 +17,7 @@ import numpy as np
 
 from guard.pane import REQUESTS, Ints
 from guard.policy import Policy
-from guard.rules import Floats, Sides, encode
+from guard.rules import Bools, Floats, Sides, encode
 from guard.tally import LATE
 from guard.verdict import Action, Severity
 from models.sample_ratio import SampleRatio
@@ -38,13 +39,14 @@ class Blind(enum.IntFlag):
     TELEMETRY_SILENT = 16
     BASELINE_LATE = 32
     SAMPLE_RATIO = 64
+    CLOCK_SKEW = 128
 
 
 # As plain integers: with arrays, an enum's members take ten times as long.
 _LITTLE_TRAFFIC, _NO_BASELINE = int(Blind.LITTLE_TRAFFIC), int(Blind.NO_BASELINE)
 _CANARY_SILENT, _LATE = int(Blind.CANARY_SILENT), int(Blind.LATE)
 _ALL_SILENT, _BASELINE_LATE = int(Blind.TELEMETRY_SILENT), int(Blind.BASELINE_LATE)
-_SAMPLE_RATIO = int(Blind.SAMPLE_RATIO)
+_SAMPLE_RATIO, _CLOCK_SKEW = int(Blind.SAMPLE_RATIO), int(Blind.CLOCK_SKEW)
 
 
 class Hush(NamedTuple):
@@ -81,6 +83,14 @@ class Split(NamedTuple):
     second: int
     canary: Ints
     baseline: Ints
+
+
+class Lag(NamedTuple):
+    """The least delays of both sides of late, in milliseconds."""
+
+    canary: Ints
+    baseline: Ints
+    is_settled: Bools  # whether the two can be compared
 
 
 class Plight(NamedTuple):
@@ -122,10 +132,13 @@ class Blindness:
         if self._ratio:
             self._ratio.forget(np.array([row]))
 
-    def look(self, rows: Ints, main: Sides, silence: Silence, split: Split) -> Ints:
+    def look(
+        self, rows: Ints, main: Sides, silence: Silence, split: Split, lag: Lag
+    ) -> Ints:
         """Move the clocks of these rollouts on by a second; the code each asks for."""
         policy = self._policy
-        slow, at_once = self._slowly(main), self._at_once(main, silence)
+        slow = self._slowly(main)
+        at_once = self._at_once(main, silence) | self._skewed(main, lag)
         if self._ratio:
             self._ratio.update(split.second, rows, split.canary, split.baseline)
             at_once = at_once | self._ratio.is_mismatch(rows) * _SAMPLE_RATIO
@@ -183,6 +196,17 @@ class Blindness:
                 is_late = late > policy.late_share_limit * everything
                 at_once |= (is_late & (everything >= policy.least_requests)) * flag
         return at_once
+
+    def _skewed(self, main: Sides, lag: Lag) -> Ints:
+        limit = 1000 * self._policy.skew_limit_seconds
+        enough, enough_beside = (
+            side.counts[:, REQUESTS] >= self._policy.least_requests for side in main
+        )
+        is_ahead = enough & (lag.canary < -limit)
+        is_ahead |= enough_beside & (lag.baseline < -limit)
+        is_apart = np.abs(lag.canary - lag.baseline) > limit
+        is_apart &= enough & enough_beside & lag.is_settled
+        return np.asarray((is_ahead | is_apart) * _CLOCK_SKEW)
 
     def mismatch(self, row: int) -> SampleRatio | None:
         """Return the accounts where this row's has found a mismatch; else None."""

@@ -19,15 +19,16 @@ from guard.decision import (
     instant,
     level_of,
 )
+from guard.delay import Delays
 from guard.evidence import Witness, columns_of
 from guard.judge import Judge
 from guard.origin import Origin, Source
-from guard.pane import REQUESTS
+from guard.pane import NO_DELAY, REQUESTS
 from guard.policy import Policy
 from guard.presence import Presence
 from guard.reasons import Seen, Told
 from guard.register import Register
-from guard.rules import View
+from guard.rules import Side, View
 from guard.tally import LATE
 from guard.verdict import Action, Severity
 
@@ -50,6 +51,7 @@ class Clerk(NamedTuple):
     register: Register
     judge: Judge
     presence: Presence
+    delays: Delays
     origin: Origin
     sources: list[Source]  # by their numbers
 
@@ -58,15 +60,19 @@ class Clerk(NamedTuple):
         why = self.witness.reasons(row, second)
         plight = self.judge.plight(row)
         if plight is not None:
-            canary, baseline = (
-                Told(*side.counts[0, [REQUESTS, LATE]].tolist())
-                for side in self.witness.sides(self.judge.main, np.array([row]))
-            )
+            sides = self.witness.sides(self.judge.main, np.array([row]))
+            canary = self._told(row, "canary", sides.canary)
+            baseline = self._told(row, "baseline", sides.baseline)
             beside = int(self.register.column("baseline")[row])
             last, split = self.presence.last(beside), self._split(row)
             seen = Seen(canary, baseline, last, hush, split)
             why += reasons.of_blindness(plight, self.policy, seen)
         return why
+
+    def _told(self, row: int, name: str, side: Side) -> Told:
+        requests, late = side.counts[0, [REQUESTS, LATE]].tolist()
+        delay = int(self.delays.least(self.register.column(name)[[row]])[0])
+        return Told(requests, late, None if delay == NO_DELAY else delay / 1000)
 
     def decision(self, row: int, second: int, saying: Saying) -> Decision:
         """Draw up the decision that is made when this second closes."""

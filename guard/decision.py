@@ -41,7 +41,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Ratios or milliseconds; `beside` is the baseline's reading, for a limit against
         it: the bound is `beside * times + plus`, or `beside - plus` where below is
         worse. Of a silent canary the requests that were expected, and the least of
-        them that mean a silence.
+        them that mean a silence. Of a clock skew seconds from a request to Kafka: the
+        quickest one's of the canary, and beside it of the baseline; below 0 is ahead.
     requests, least_requests
         What the reading was made of in the window, and how many it takes.
     since, held_seconds, sustain_seconds

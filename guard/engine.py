@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 
 from guard import reasons
-from guard.blindness import Silence
+from guard.blindness import Lag, Silence
 from guard.chain import Chain, Link, Taken
 from guard.clerk import Clerk, Saying
 from guard.cohort import Cohort, Role
 from guard.decision import Decision, PolicyName, Reason
+from guard.delay import Delays
 from guard.evidence import Witness
 from guard.judge import Judge, Sight
 from guard.origin import Origin
@@ -37,8 +38,8 @@ from guard.verdict import Action, Severity
 from guard.watch import Watch
 from models.window import Window
 
-STATE_VERSION = 4
-RESULTS_VERSION = 2  # raised when the same log under the same policy decides otherwise
+STATE_VERSION = 5
+RESULTS_VERSION = 3  # raised when the same log under the same policy decides otherwise
 
 
 class Engine:
@@ -67,6 +68,7 @@ class Engine:
             tuple({*lengths, policy.silent_after_seconds}), COLUMNS, tuple(lengths)
         )
         self._presence = Presence()
+        self._delays = Delays(policy.window_seconds)
         self._watch = Watch(policy.watch)
         self._origin = Origin(max(lengths))
         # Without traffic the windows run empty, then what they cannot tell is held.
@@ -89,6 +91,7 @@ class Engine:
             self.register,
             self.judge,
             self._presence,
+            self._delays,
             self._origin,
             self.tally.sources,
         )
@@ -160,6 +163,7 @@ class Engine:
         self._grow()
         if data is None:
             self.windows.advance(second)
+            self._delays.advance(second)
         else:
             self._busy = second
             self.windows.push(
@@ -170,6 +174,7 @@ class Engine:
                 data.sketch_buckets,
                 data.sketch_requests,
             )
+            self._delays.note(second, data.rows, data.delays)
             self._enter(second, data)
             self._origin.add(data)
         self._origin.advance(second)
@@ -182,6 +187,7 @@ class Engine:
     def _grow(self) -> None:
         self.windows.grow(self.tally.cohorts.size)
         self._presence.grow(self.tally.cohorts.size)
+        self._delays.grow(self.tally.cohorts.size)
 
     def _enter(self, second: int, data: Second) -> None:
         """Note who was seen, and enter new cohorts."""
@@ -251,17 +257,24 @@ class Engine:
         witness = self.witness
         seconds = second - self._column("last_canary")[rows]
         both = np.minimum(seconds, second - self._column("last_baseline")[rows])
+        canary, baseline = (self._column(name)[rows] for name in ("canary", "baseline"))
+        is_settled = self._delays.is_settled
         return Sight(
             second,
             {view: witness.sides(view, rows) for view in self.judge.views},
-            now[self._column("canary")[rows]],
-            now[self._column("baseline")[rows]],
+            now[canary],
+            now[baseline],
             Silence(
                 seconds,
                 self._column("canary_seen")[rows],
                 self._expected(second, rows, seconds),
                 both,
                 self._promised(second, rows, both),
+            ),
+            Lag(
+                self._delays.least(canary),
+                self._delays.least(baseline),
+                is_settled(canary) & is_settled(baseline),
             ),
         )
 
@@ -345,6 +358,7 @@ class Engine:
         self.register.unlink(rows)
         self.windows.forget(rows)
         self._presence.forget(rows)
+        self._delays.forget(rows)
         self.tally.forget(stale)
 
     # ---- snapshots
@@ -365,6 +379,7 @@ class Engine:
             "judge": self.judge.state(),
             "windows": self.windows.state(),
             "presence": self._presence.state(),
+            "delays": self._delays.state(),
             "watch": self._watch.state(),
             "origin": self._origin.state(),
             "busy": self._busy,
@@ -385,6 +400,7 @@ class Engine:
         engine._take_log(state)
         engine.judge.restore(state["judge"])
         engine.windows = Window.from_state(state["windows"])
+        engine._delays.restore(state["delays"])
         engine._watch.restore(state["watch"])
         engine._origin.restore(state["origin"])
         engine._owes_change = state["owes_change"]

@@ -39,6 +39,7 @@ _PAST = {
     "canary_silent": "the canary's past share of the traffic",
     "telemetry_silent": "the past traffic of both",
     "sample_ratio": "how the traffic was split in each block of seconds",
+    "clock_skew": "when Kafka got each request",
 }
 _ALWAYS_ON_TRUST = (
     "the bounds and times are those of the policy with this SHA-256",
@@ -174,8 +175,12 @@ def _reason(at: str, reason: Reason, decision: Decision) -> Iterator[Finding]:
             found=reason.kept_seconds,
             stated=reason.clear_seconds,
         )
-    elif reason.held_seconds is not None or reason.reading is not None:
+    elif _numbers(reason) != {None}:
         yield from _blind(at, reason, decision)
+
+
+def _numbers(reason: Reason) -> set[float | None]:
+    return {reason.held_seconds, reason.reading, reason.beside}
 
 
 def _limit(at: str, reason: Reason, decision: Decision) -> Iterator[Finding]:
@@ -273,7 +278,9 @@ def _blind(at: str, reason: Reason, decision: Decision) -> Iterator[Finding]:
         return
     if reason.requests is not None:
         yield _equal(f"{at}.requests", canary.requests, reason.requests)
-    if reason.rule == "little_traffic":
+    if reason.rule == "clock_skew":
+        yield _skewed(at, reason, main)
+    elif reason.rule == "little_traffic":
         is_little = canary.requests < least or 0 < beside < least
         found = canary.requests, beside
         yield _true(f"{at} is so", ok=is_little, found=found, stated=least)
@@ -306,6 +313,18 @@ def _misfit(at: str, reason: Reason, split: SplitEvidence | None) -> Iterator[Fi
     yield _equal(f"{at}.bound", split.weight, reason.bound)
     least, found = -math.log(ALPHA), split.log_evidence
     yield _true(f"{at} is so", ok=found >= least - 1e-3, found=found, stated=least)
+
+
+def _skewed(at: str, reason: Reason, main: View) -> Finding:
+    """One side ahead of Kafka, or both apart; of enough requests."""
+    limit, least = reason.bound or 0.0, reason.least_requests or 0
+    sides = ((main.canary, reason.reading), (main.baseline, reason.beside))
+    delays = [
+        delay for side, delay in sides if delay is not None and side.requests >= least
+    ]
+    is_ahead = -min(delays) > limit
+    is_apart = len(delays) > 1 and max(delays) - min(delays) > limit
+    return _true(f"{at} is so", ok=is_ahead or is_apart, found=delays, stated=limit)
 
 
 def _silent(at: str, reason: Reason, main: View) -> Iterator[Finding]:

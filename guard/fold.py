@@ -26,7 +26,7 @@ import numpy.typing as npt
 from guard.block import Block, Told
 from guard.clock import Clock
 from guard.event import LARGEST_COUNT, Numbers, Rejection, Request, check
-from guard.pane import FOREVER, START, Columns, Ints, Panes
+from guard.pane import FOREVER, NO_DELAY, START, Columns, Ints, Panes
 from guard.words import Words
 from models.quantile import bucket_of
 
@@ -286,6 +286,7 @@ class Fold:
             bucket_of(numbers.latencies),
             instance,
             numbers.counts,
+            _delays_of(numbers),
         )
         return _Checked(numbers.times, owners, columns, bad_owners, rejections)
 
@@ -323,6 +324,7 @@ class Fold:
             to=to,
             is_last=is_last,
             is_jump=self._is_jump,
+            lateness_seconds=settings.lateness_seconds,
         )
         for target in range(settings.targets):
             fields: dict[str, Any] = {}
@@ -356,6 +358,12 @@ def times_of(events: list[Request]) -> npt.NDArray[np.float64]:
     except TypeError:  # some are instants
         seconds = [t.timestamp() if isinstance(t, datetime) else t for t in times]
         return np.fromiter(seconds, np.float64, len(times))
+
+
+def _delays_of(numbers: Numbers) -> Ints:
+    """Whole milliseconds from each event to Kafka; below 0 for one from the future."""
+    delays = np.floor((numbers.stamps - numbers.times) * 1e3)
+    return np.clip(delays, -NO_DELAY, NO_DELAY).astype(np.int64)
 
 
 def _counts_of(events: list[Request]) -> Ints:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from guard.blindness import Blindness, Plight, Silence, Split
+from guard.blindness import Blindness, Lag, Plight, Silence, Split
 from guard.limit import Measure, Metric
 from guard.pane import REQUESTS, Ints
 from guard.policy import Policy
@@ -31,6 +31,7 @@ class Sight(NamedTuple):
     canary_now: Ints  # requests in this second
     baseline_now: Ints
     silence: Silence
+    lag: Lag
 
 
 class Breach(NamedTuple):
@@ -150,7 +151,7 @@ class Judge:
         """
         split = Split(sight.second, sight.canary_now, sight.baseline_now)
         main = sight.views[self.main]
-        wanted = self.blindness.look(rows, main, sight.silence, split)
+        wanted = self.blindness.look(rows, main, sight.silence, split, sight.lag)
         if not self.rules:
             return wanted
         places = np.flatnonzero(sight.canary_now)

@@ -1,10 +1,11 @@
 """What one block says about a stretch of seconds, for one target partition.
 
 A *pane* is what one block says about one second of event time: for each cell the
-requests, errors and status classes, a latency sketch, and requests and errors by
-instance. It is final when the watermark passes that second, or when the block ends, so
-it is a pure function of the block: sent again it is the same. The panes of a stretch
-travel as one message of flat little-endian columns, which the judge uses as they are.
+requests, errors and status classes, a latency sketch, how soon the quickest of them
+reached Kafka, and requests and errors by instance. It is final when the watermark
+passes that second, or when the block ends, so it is a pure function of the block: sent
+again it is the same. The panes of a stretch travel as one message of flat little-endian
+columns, which the judge uses as they are.
 
 A message also goes on where another one ended; `guard.chain` says how.
 """
@@ -17,12 +18,13 @@ import numpy.typing as npt
 
 from guard.cohort import Cell
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 START = 0  # before every second: where the first message of a block begins
 FOREVER = 1 << 62  # after every second: the end of a replay
 COUNTS = 8  # requests, errors, status class none, 1xx, 2xx, 3xx, 4xx, 5xx
 REQUESTS, ERRORS, STATUS = 0, 1, 2
 MOST_INSTANCES = 64  # of a cell in a pane; the ones with the smallest hashes
+NO_DELAY = (1 << 31) - 1  # milliseconds; nothing on time is so slow
 DENSE_SPAN = 8  # keys that lie this close together are marked, not sorted
 
 Ints = npt.NDArray[np.int64]
@@ -85,6 +87,9 @@ class Panes(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     instances: tuple[bytes, bytes, bytes, bytes] = (b"\0", b"\0", b"\0", b"\0")
     # rows; place in `names`, requests, errors
     late: list[Late] = []
+    delays: bytes = b"\0"
+    # (entries,), the least Kafka time - event time in milliseconds, rounded down
+    lateness_seconds: float = 0.0  # of the source's watermark
 
     @property
     def source(self) -> tuple[str, int]:
@@ -102,6 +107,7 @@ class Columns(NamedTuple):
     buckets: Ints
     instances: Ints  # numbers of `Instances`
     weights: Ints
+    delays: Ints  # milliseconds from the event to Kafka
 
     @classmethod
     def none(cls) -> "Columns":
@@ -180,6 +186,8 @@ class Grouped:
         self.seconds, self.cells = seconds[order], cells[order]
         self.targets = targets[self.cells]
         self.counts = _counts(columns, at, size)
+        self.delays = np.full(size, NO_DELAY, np.int64)
+        np.minimum.at(self.delays, at, columns.delays)
         keys, to = _distinct(at * 2048 + columns.buckets)
         self.sketch_starts = _starts(keys // 2048, size)
         self.sketch_buckets = keys % 2048
@@ -208,6 +216,7 @@ class Grouped:
             "seconds": pack_ints(self.seconds[first:end]),
             "cell_numbers": pack_ints(cell_numbers),
             "counts": pack_ints(self.counts[first:end].ravel()),
+            "delays": pack_ints(self.delays[first:end]),
             "sketch": (
                 pack_ints(np.diff(self.sketch_starts[first : end + 1])),
                 pack_ints(self.sketch_buckets[low:high]),

@@ -62,6 +62,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         Nothing broken for so long: clear.
     late_share_limit
         Share of late events, 0 to 1, above which the guard holds.
+    skew_limit_seconds
+        How far the clocks of canary and baseline may be apart, and either one's ahead
+        of Kafka's, before the guard holds.
     weight
         The share of the requests, 0 to 1, that is meant for the canary; None where
         nobody says.
@@ -82,6 +85,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     gap_seconds: int = 30
     clear_after_seconds: int = 60
     late_share_limit: float = 0.01
+    skew_limit_seconds: int = 2
     weight: float | None = None
     forget_after_seconds: int = 3600
     metrics: tuple[Metric, ...]

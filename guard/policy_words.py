@@ -265,6 +265,12 @@ POLICY = Mapping(
             "A greater share of events came late: hold.",
         ),
         Key(
+            "skew_limit",
+            _time(1, 3600),
+            "Canary and baseline are further apart, or one is ahead of Kafka: hold.",
+            instead=("clock_skew", "skew"),
+        ),
+        Key(
             "weight",
             Amount(RATIO, 0.001, 0.999),
             "The share of the requests meant for the canary; another share: hold.",

@@ -22,6 +22,7 @@ _RULES = {
     Blind.LATE: "late_telemetry",
     Blind.BASELINE_LATE: "late_baseline",
     Blind.SAMPLE_RATIO: "sample_ratio",
+    Blind.CLOCK_SKEW: "clock_skew",
 }
 
 
@@ -30,6 +31,7 @@ class Told(NamedTuple):
 
     requests: int
     late: int
+    delay_seconds: float | None = None  # the least
 
 
 class Seen(NamedTuple):
@@ -77,6 +79,13 @@ def of_blindness(plight: Plight, policy: Policy, seen: Seen) -> list[Reason]:
             "bound": policy.weight,
             "requests": split.requests if split else None,
         },
+        Blind.CLOCK_SKEW: {
+            "reading": _delay(canary, policy),
+            "beside": _delay(seen.baseline, policy),
+            "bound": float(policy.skew_limit_seconds),
+            "requests": canary.requests,
+            "least_requests": policy.least_requests,
+        },
     }
     trusted_again = {
         "kept_seconds": plight.seen_for,
@@ -100,11 +109,16 @@ def of_blindness(plight: Plight, policy: Policy, seen: Seen) -> list[Reason]:
 
 def _late(told: Told, policy: Policy) -> dict[str, float | int | str | None]:
     return {
-        "reading": late_share(*told),
+        "reading": late_share(told.requests, told.late),
         "bound": policy.late_share_limit,
         "requests": told.requests + told.late,
         "least_requests": policy.least_requests,
     }
+
+
+def _delay(told: Told, policy: Policy) -> float | None:
+    """The least delay, where it is of enough requests to mean anything."""
+    return told.delay_seconds if told.requests >= policy.least_requests else None
 
 
 def late_share(requests: int, late: int) -> float:

@@ -1,8 +1,8 @@
 """The seconds still open: panes as they came, counted by cohort once a second closes.
 
 As in the fold there are rows and no counters: the columns of the messages wait, and
-all seconds that close together are grouped with one sort. All sums are of integers, so
-the order in which the sources' messages came cannot show.
+all seconds that close together are grouped with one sort. All sums and minima are of
+integers, so the order in which the sources' messages came cannot show.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from guard.cohort import Cell, Cohort, Role, cohorts_of
-from guard.pane import COUNTS, REQUESTS, START, Ints, Panes, pack_ints, unpack_ints
+from guard.pane import (
+    COUNTS,
+    NO_DELAY,
+    REQUESTS,
+    START,
+    Ints,
+    Panes,
+    pack_ints,
+    unpack_ints,
+)
 
 MOST_CELLS = 100_000  # whose rows are remembered; most of them nobody's
 LATE = COUNTS  # the column behind a pane's counts: requests that came late
@@ -84,6 +93,7 @@ class Second(NamedTuple):
     sketch_requests: Ints
     blocks: tuple[Ints, Ints, Ints]  # row, source, block: what the counts came from
     behind: dict[int, float]  # by row: the worst of its late requests, in seconds
+    delays: Ints  # (rows,) the least, in milliseconds; `NO_DELAY` for late ones alone
 
 
 class _Entries(NamedTuple):
@@ -92,6 +102,7 @@ class _Entries(NamedTuple):
     sources: Ints
     blocks: Ints
     counts: Ints  # (entries, COLUMNS)
+    delays: Ints
 
 
 class _Sketch(NamedTuple):
@@ -141,28 +152,32 @@ class Tally:
         seconds = unpack_ints(panes.seconds)
         numbers = unpack_ints(panes.cell_numbers)
         counts = unpack_ints(panes.counts).reshape(-1, COUNTS)
+        delays = unpack_ints(panes.delays)
         sizes, buckets, requests = map(unpack_ints, panes.sketch)
         late: list[_Late] = []
         for rows in self._rows_of(panes.cells):  # all, then the critical ones again
             row = rows[numbers]
             is_new = (seconds >= first) & (row >= 0)
             chosen = is_new & (seconds >= passed)
-            self._add_entries(panes, seconds[chosen], row[chosen], counts[chosen])
+            told = seconds[chosen], row[chosen], counts[chosen], delays[chosen]
+            self._add_entries(panes, *told)
             kept = np.repeat(chosen, sizes)
             if kept.any():
                 at = np.repeat(np.arange(len(seconds)), sizes)[kept]
                 sketch = _Sketch(seconds[at], row[at], buckets[kept], requests[kept])
                 self._sketches.append(sketch)
             for place in np.flatnonzero(is_new & ~chosen).tolist():
-                lost, behind = int(counts[place, REQUESTS]), passed - seconds[place]
-                late.append(_Late(passed, int(row[place]), lost, float(behind)))
+                lost = int(counts[place, REQUESTS])
+                behind = float(passed - seconds[place]) + panes.lateness_seconds
+                late.append(_Late(passed, int(row[place]), lost, behind))
         return late
 
     def _add_late(self, panes: Panes, late: list[_Late]) -> None:
         counts = np.zeros((len(late), COLUMNS), np.int64)
         counts[:, LATE] = [entry.requests for entry in late]
         seconds = np.array([entry.second for entry in late])
-        self._add_entries(panes, seconds, np.array([e.row for e in late]), counts)
+        rows, delays = np.array([e.row for e in late]), np.full(len(late), NO_DELAY)
+        self._add_entries(panes, seconds, rows, counts, delays)
         for second, row, _, behind in late:
             worst = self._behind.get((second, row), 0.0)
             self._behind[second, row] = max(worst, behind)
@@ -176,7 +191,7 @@ class Tally:
         return [row for row in rows if (row >= 0).any()]
 
     def _add_entries(
-        self, panes: Panes, seconds: Ints, rows: Ints, counts: Ints
+        self, panes: Panes, seconds: Ints, rows: Ints, counts: Ints, delays: Ints
     ) -> None:
         if not seconds.size:
             return
@@ -191,6 +206,7 @@ class Tally:
                 np.full(size, source),
                 np.full(size, panes.block),
                 counts,
+                delays,
             )
         )
         low, high = int(seconds.min()), int(seconds.max())
@@ -233,6 +249,7 @@ class Tally:
             requests,
             (blocks[0], blocks[1], blocks[2]),
             behind,
+            np.minimum.reduceat(part.delays, starts),
         )
 
     def _split(self, before: int) -> tuple[_Entries, _Sketch]:
@@ -275,9 +292,8 @@ class Tally:
         tally = cls()
         tally.cohorts = CohortRows.from_state(state["cohorts"])
         tally.sources = [(topic, partition) for topic, partition in state["sources"]]
-        seconds, rows, sources, blocks, counts = map(unpack_ints, state["entries"])
-        counts = counts.reshape(-1, COLUMNS)
-        entries = _Entries(seconds, rows, sources, blocks, counts)
+        entries = _Entries(*map(unpack_ints, state["entries"]))
+        entries = entries._replace(counts=entries.counts.reshape(-1, COLUMNS))
         if entries.seconds.size:
             tally._entries = [entries]
             tally.first = int(entries.seconds.min())
@@ -297,5 +313,6 @@ class Tally:
 
 
 _NONE = np.empty(0, np.int64)
-_NO_ENTRIES = _Entries(_NONE, _NONE, _NONE, _NONE, np.empty((0, COLUMNS), np.int64))
+_NO_COUNTS = np.empty((0, COLUMNS), np.int64)
+_NO_ENTRIES = _Entries(_NONE, _NONE, _NONE, _NONE, _NO_COUNTS, _NONE)
 _NO_SKETCH = _Sketch(_NONE, _NONE, _NONE, _NONE)

@@ -233,6 +233,25 @@ def _late(reason: Reason, evidence: Evidence) -> str:
     )
 
 
+def _skewed(reason: Reason, _: Evidence) -> str:
+    sides = (("canary", reason.reading), ("baseline", reason.beside))
+    delays = {name: delay for name, delay in sides if delay is not None}
+    told = ", ".join(
+        f"the quickest {name} request {number(abs(delay))} s "
+        f"{'before' if delay < 0 else 'after'} its own time"
+        for name, delay in delays.items()
+    )
+    limit, ahead = reason.bound or 0.0, -min(delays.values())
+    gap = round(max(delays.values()) + ahead, 3)
+    is_ahead = ahead > limit
+    skew, edge = apart(ahead if is_ahead else gap, limit, number)
+    what = "ahead of Kafka's clock" if is_ahead else "apart"
+    return (
+        f"clock skew: in {duration(reason.window_seconds or 0)} Kafka saw {told}: "
+        f"{skew} s {what} (limit {edge} s)"
+    )
+
+
 def _watched(reason: Reason) -> str:
     _, detector, statistic = reason.rule.split(":")
     what = statistic.replace("_", " ")
@@ -250,6 +269,7 @@ _BLIND: dict[str, Callable[[Reason, Evidence], str]] = {
     "late_telemetry": _late,
     "late_baseline": _late,
     "sample_ratio": _misfit,
+    "clock_skew": _skewed,
 }
 _LATE_SIDES = {"late_telemetry": "canary", "late_baseline": "baseline"}
 _NOT_TRUSTED = {
@@ -260,6 +280,7 @@ _NOT_TRUSTED = {
     "late_telemetry": "too many of the canary's requests came late",
     "late_baseline": "too many of the baseline's requests came late",
     "sample_ratio": "the canary's share of the traffic did not fit its weight",
+    "clock_skew": "the clocks of those who send were apart",
 }
 
 

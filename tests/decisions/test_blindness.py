@@ -9,11 +9,12 @@ from guard.blindness import (
     HOLD,
     Blind,
     Blindness,
+    Lag,
     Plight,
     Silence,
     Split,
 )
-from guard.pane import REQUESTS
+from guard.pane import NO_DELAY, REQUESTS
 from guard.policy import Policy
 from guard.rules import Side, Sides
 from guard.tally import COLUMNS, LATE
@@ -53,7 +54,8 @@ class Looking:
         main = Sides(side(canary, late), side(beside, late_beside))
         silent = Silence(*(np.array([number]) for number in silence))
         now = Split(self.second, *(np.array([requests]) for requests in split))
-        return int(self.blindness.look(np.array([0]), main, silent, now)[0])
+        lag = Lag(*(np.array([n]) for n in words.get("lag", (0, 0, True))))
+        return int(self.blindness.look(np.array([0]), main, silent, now, lag)[0])
 
     @property
     def why(self):
@@ -169,6 +171,54 @@ def test_a_share_that_does_not_fit_is_held_until_the_weight_changes():
     again.forget(0)
     assert again.mismatch(0) is None
     assert [Looking().at(500, 500, split=(5, 5)) for _ in range(60)] == [0] * 60
+
+
+@pytest.mark.parametrize(
+    ("lag", "expected"),
+    [
+        ((2000, 0, True), 0),
+        ((2001, 0, True), HOLD),
+        ((0, 2001, True), HOLD),
+        ((30_000, 29_000, True), 0),
+        ((1500, -501, True), HOLD),
+        ((2001, 0, False), 0),
+        ((NO_DELAY, 0, False), 0),
+        ((-2000, 0, False), 0),
+        ((-2001, 0, False), HOLD),
+        ((-2001, -2001, True), HOLD),
+        ((NO_DELAY, -2001, False), HOLD),
+    ],
+)
+def test_clocks_that_are_apart_are_held_at_once(lag, expected):
+    """From each other, or ahead of Kafka's; then trusted again after the clear time."""
+    looking = Looking()
+    assert looking.at(100, 100, lag=lag) == expected
+    assert (looking.why is None) == (not expected)
+    assert not expected or looking.why[1] == Blind.CLOCK_SKEW
+    kept = [HOLD] * 3 if expected else [0] * 3
+    assert [looking.at(100, 100) for _ in range(4)] == [*kept, 0]
+
+
+def test_clocks_of_few_requests_say_nothing():
+    """One that is ahead needs enough of its own, two that are apart of both."""
+    limit = Blind.CLOCK_SKEW
+    for canary, beside, lag in (
+        (99, 100, (2001, 0, True)),
+        (100, 99, (2001, 0, True)),
+        (99, 100, (-2001, 0, True)),
+        (100, 99, (0, -2001, True)),
+    ):
+        looking = Looking()
+        for _ in range(3):
+            looking.at(canary, beside, lag=lag)
+        assert looking.why[1] == Blind.LITTLE_TRAFFIC
+    for canary, beside, lag in (
+        (100, 99, (-2001, 0, True)),
+        (99, 100, (0, -2001, True)),
+    ):
+        looking = Looking()
+        assert looking.at(canary, beside, lag=lag) == HOLD
+        assert looking.why[1] == Blind.LITTLE_TRAFFIC | limit
 
 
 def test_distrust_holds_from_now_on():

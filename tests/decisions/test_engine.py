@@ -160,6 +160,81 @@ def test_a_share_that_does_not_fit_the_weight_is_held():
     assert not explain(msgspec.structs.replace(held, evidence=none)).holds
 
 
+def delayed(events, canary, baseline=0.0):
+    """The same, each so long on its way."""
+    return [
+        event._replace(delay_seconds=canary if event.cohort == "canary" else baseline)
+        for event in events
+    ]
+
+
+def test_clocks_that_are_apart_are_held_and_cleared():
+    """With both delays; as long as the window holds nothing quicker."""
+    events = delayed(requests("s0", range(30)), 3.25, 0.5)
+    events += delayed(requests("s0", range(30, 80)), 0.5, 0.5)
+    _, decisions = run(events, lateness_seconds=9.0)
+    assert [d.decision for d in decisions] == ["hold", "clear"]
+    (reason,) = decisions[0].reasons
+    assert (reason.rule, reason.severity) == ("clock_skew", "warning")
+    assert reason.text == (
+        "clock skew: in 10 s Kafka saw the quickest canary request 3.25 s after its "
+        "own time, the quickest baseline request 0.5 s after its own time: 2.75 s "
+        "apart (limit 2 s)"
+    )
+    assert all(explain(decision).holds for decision in decisions)
+    assert "clock_skew: when Kafka got each request" in explain(decisions[0]).on_trust
+    lax = msgspec.structs.replace(POLICY, skew_limit_seconds=3)
+    assert run(events, lax, lateness_seconds=9.0)[1] == []
+
+
+def test_a_clock_that_is_ahead_of_kafka_is_held():
+    """Also where it cannot be compared; it is told apart from the other reasons."""
+    events = delayed(requests("s0", range(30)), -2.5, -2.5)
+    _, decisions = run(events, lateness_seconds=9.0)
+    assert told(decisions) == [("hold", "warning", ["clock_skew"])]
+    assert (
+        decisions[0]
+        .reasons[0]
+        .text.endswith("2.5 s ahead of Kafka's clock (limit 2 s)")
+    )
+    few = requests("s0", range(30), cohorts=["canary"], each=1)
+    few += delayed(requests("s0", range(30), cohorts=["baseline"]), 0.0, -2.5)
+    _, decisions = run(few, lateness_seconds=9.0)
+    rules = ["little_traffic", "clock_skew"]
+    assert told(decisions)[0] == ("hold", "warning", rules)
+    reason = decisions[0].reasons[1]
+    assert (reason.reading, reason.beside) == (None, -2.5)
+    assert all(explain(decision).holds for decision in decisions)
+    changed = msgspec.structs.replace(reason, beside=-1.5)
+    again = msgspec.structs.replace(decisions[0], reasons=[changed])
+    assert not explain(again).holds
+    broken = [f.check for f in explain(again).findings if not f.ok]
+    assert "reasons[0] is so" in broken
+
+
+def test_a_row_that_is_used_again_knows_no_clock_of_another():
+    """Also where the window is longer than the time after which one is forgotten."""
+    words = {"window_seconds": 300, "forget_after_seconds": 60}
+    policy = msgspec.structs.replace(POLICY, **words, hold_after_seconds=20)
+    events = delayed(requests("s0", range(20)), -2.5, -2.5)
+    events += requests("s2", range(200)) + requests("s1", range(90, 200))
+    _, decisions = run(events, policy, lateness_seconds=9.0)
+    skewed = [d for d in decisions if d.reasons[0].rule == "clock_skew"]
+    assert {d.service for d in skewed} == {"s0"}
+
+
+@pytest.mark.parametrize("phase", range(5))
+def test_exporters_that_gather_are_no_skew(phase):
+    """One sends at every fifth second, one at another; also where one begins late."""
+    events = [
+        event._replace(delay_seconds=4.75 - (event.second + shift) % 5)
+        for event in requests("s0", range(90), each=40)
+        for shift in [phase if event.cohort == "canary" else 0]
+        if event.cohort == "baseline" or event.second >= START + 20 + phase
+    ]
+    assert run(events, lateness_seconds=9.0)[1] == []
+
+
 def test_late_requests_hold_and_say_how_late():
     """They are in the evidence, and count for nothing else."""
     cell = Cell("s0", "v2", "canary", critical=False)

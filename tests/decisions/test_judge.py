@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.blindness import HOLD as BLIND_HOLD
-from guard.blindness import Silence
+from guard.blindness import Lag, Silence
 from guard.judge import Judge, Sight
 from guard.limit import Limit, Measure, Metric
 from guard.pane import ERRORS, REQUESTS
@@ -70,7 +70,8 @@ class Court:
         views = sides(self.judge, canary, baseline)
         none, nothing = np.array([0]), np.array([0.0])
         silence = Silence(none, np.array([1000]), nothing, none, nothing)
-        sight = Sight(self.second, views, np.array([now]), none, silence)
+        lag = Lag(none, none, none == 0)
+        sight = Sight(self.second, views, np.array([now]), none, silence, lag)
         return int(self.judge.judge(np.array([0]), sight)[0])
 
     def wants(self, *seen, **words):
@@ -275,7 +276,8 @@ def test_many_at_once_are_judged_as_each_alone(seconds):
         none, nothing = np.zeros(2, int), np.zeros(2)
         silence = Silence(none, np.ones(2, int), nothing, none, nothing)
         now = np.array([is_there, is_other_there], np.int64)
-        sight = Sight(alone.second, views, now, none, silence)
+        lag = Lag(none, none, none == 0)
+        sight = Sight(alone.second, views, now, none, silence, lag)
         assert wanted == together.judge(np.array([5, 2]), sight)[0]
         for number in range(2):
             breach = alone.judge.breach(0, number, alone.second)

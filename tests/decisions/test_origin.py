@@ -14,7 +14,7 @@ def second(number, *blocks, behind=None):
     columns = np.array(blocks or [(0, 0, 0)], np.int64).T
     counts = np.zeros((0, COLUMNS), np.int64)
     told = tuple(columns) if blocks else (NONE, NONE, NONE)
-    return Second(number, NONE, counts, NONE, NONE, NONE, told, behind or {})
+    return Second(number, NONE, counts, NONE, NONE, NONE, told, behind or {}, NONE)
 
 
 def made(seconds=10):

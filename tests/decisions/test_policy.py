@@ -141,6 +141,17 @@ ROOT = [
         ("late_share_limit",),
         "must be from 0 % to 100 %, is 1.5",
     ),
+    ({"skew_limit": 0}, ("skew_limit",), "must be from 1 s to 1 h, is 0"),
+    (
+        {"skew_limit": "500 ms"},
+        ("skew_limit",),
+        'unknown unit "ms" of a duration, known are: s, min, h, d (did you mean "s"?)',
+    ),
+    (
+        {"clock_skew": "2 s"},
+        ("clock_skew",),
+        'unknown word "clock_skew" (did you mean "skew_limit"?)',
+    ),
     ({"metrics": {}}, ("metrics",), f"is empty; known are: {', '.join(METRICS)}"),
     ({"metrics": []}, ("metrics",), "must be a mapping, is a list"),
     ({"watch": "adwin"}, ("watch",), 'must be a list, is "adwin"'),

@@ -9,8 +9,9 @@ from guard.reasons import Seen, Told, late_share, of_blindness, of_clear
 
 POLICY = Policy(name="p", metrics=(), late_share_limit=0.02, weight=0.25)
 SPLIT = SplitEvidence(weight=0.25, canary=30, requests=240, blocks=9, log_evidence=4.7)
-SEEN = Seen(Told(90, 10), Told(180, 20), 1_700_000_000, Hush(25, 44.0, 21, 99.0), SPLIT)
-ALL = Blind(127)
+CANARY, BASELINE = Told(90, 10, 3.25), Told(180, 20, 0.5)
+SEEN = Seen(CANARY, BASELINE, 1_700_000_000, Hush(25, 44.0, 21, 99.0), SPLIT)
+ALL = Blind(255)
 
 
 def reasons(why, now):
@@ -21,10 +22,10 @@ def test_the_gravest_comes_first():
     """A silence is evaluated; the rest is held."""
     found = reasons(ALL, ALL)
     rules = ["canary_silent", "no_baseline", "little_traffic", "telemetry_silent"]
-    rules += ["late_telemetry", "late_baseline", "sample_ratio"]
+    rules += ["late_telemetry", "late_baseline", "sample_ratio", "clock_skew"]
     assert [reason.rule for reason in found] == rules
     asked = [(reason.action, reason.severity) for reason in found]
-    assert asked == [("evaluate", "critical"), *[("hold", "warning")] * 6]
+    assert asked == [("evaluate", "critical"), *[("hold", "warning")] * 7]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,10 @@ def test_the_gravest_comes_first():
             {"requests": 90, "least_requests": 100, "held_seconds": 70},
         ),
         (Blind.LATE, {"reading": 0.1, "bound": 0.02, "requests": 100}),
+        (
+            Blind.CLOCK_SKEW,  # the canary's 90 requests are too few to say anything
+            {"reading": None, "beside": 0.5, "bound": 2.0, "requests": 90},
+        ),
     ],
 )
 def test_a_reason_has_its_numbers_while_it_is_so(why, numbers):

@@ -23,7 +23,7 @@ def second(number, *, errors=0, latency=100.0, row=3):
     buckets = bucket_of(np.array([1e6, latency]))
     blocks = (NONE, NONE, NONE)
     requests = np.array([100, 100])
-    return Second(number, rows, counts, rows, buckets, requests, blocks, {})
+    return Second(number, rows, counts, rows, buckets, requests, blocks, {}, rows)
 
 
 def look(watch, start, seconds, **words):

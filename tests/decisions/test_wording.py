@@ -248,6 +248,16 @@ def test_what_cannot_be_judged_says_why():
         "watch: the canary's mean latency changed (adwin), and there is no baseline to "
         "tell whether the canary did it"
     )
+    skew = {"bound": 2.0, "held_seconds": None}
+    assert said("clock_skew", reading=3.4, beside=0.02, **skew) == (
+        "clock skew: in 60 s Kafka saw the quickest canary request 3.4 s after its own "
+        "time, the quickest baseline request 0.02 s after its own time: 3.38 s apart "
+        "(limit 2 s)"
+    )
+    assert said("clock_skew", reading=None, beside=-2.001, **skew) == (
+        "clock skew: in 60 s Kafka saw the quickest baseline request 2 s before its "
+        "own time: 2.001 s ahead of Kafka's clock (limit 2 s)"
+    )
     again = {"kept_seconds": 4, "clear_seconds": 60}
     assert said("canary_silent", **BLIND | again) == (
         "the canary had fallen silent; it can be judged again for 4 s, trusted after "

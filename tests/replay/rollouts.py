@@ -37,6 +37,7 @@ class Event(NamedTuple):
     is_error: bool = False
     is_critical: bool = False
     count: int = 1
+    delay_seconds: float = 0.0  # from its time to Kafka's
 
     @property
     def value(self) -> bytes:
@@ -185,6 +186,19 @@ def _requests(  # noqa: PLR0917 - what a request is made of
 # ---- folding
 
 
+def skewed(seed: int, events: Iterable[Event]) -> list[Event]:
+    """The same, with clocks that are now apart and now are not."""
+    rng = random.Random(seed)
+    clocks: dict[tuple[str, str, int], float] = {}
+    found: list[Event] = []
+    for event in events:
+        clock = event.service, event.cohort, (event.second - START) // 30
+        ahead = rng.choice([0, 0, 0, 1.5, 3, 4.5, -1.5, -2.5])
+        delay = clocks.setdefault(clock, ahead) + rng.choice([0, 0.125, 1])
+        found.append(event._replace(delay_seconds=delay))
+    return found
+
+
 class Sources:
     """Events spread over source partitions, folded into messages by target."""
 
@@ -197,6 +211,7 @@ class Sources:
         block_size: int = 64,
         is_cut_fine: bool = True,
         seed: int = 0,
+        lateness_seconds: float = 0.0,
     ) -> None:
         self.messages: list[list[tuple[int, Panes]]] = []  # by source: target, message
         rng = random.Random(seed)
@@ -206,7 +221,7 @@ class Sources:
         settings = FoldSettings(
             targets=targets,
             sources={"t": partitions},
-            lateness_seconds=0.0,
+            lateness_seconds=lateness_seconds,
             block_size=block_size,
         )
         words = Words(lambda service: int(service[1:]) % targets)
@@ -246,7 +261,7 @@ def _batches(events: list[Event], *, is_cut_fine: bool) -> Iterator[Batch]:
         yield Batch(
             [event.value for event in part],
             np.arange(start, end),
-            np.array([event.second + 0.25 for event in part]),
+            np.array([event.second + 0.25 + event.delay_seconds for event in part]),
         )
         start = end
 
@@ -359,12 +374,14 @@ class SlowJudge:
         )
         least = policy.least_requests
         is_blind = canary < least or baseline < least
-        is_silent, is_gone = self._is_silent(second), self._is_gone(second)
+        is_silent = self._is_silent(second)
+        is_untrue = self._is_gone(second) or self._is_skewed(second)
         self.blind_for = self.blind_for + 1 if is_blind else 0
-        self.seen_for = 0 if is_blind or is_silent or is_gone else self.seen_for + 1
+        is_seen = not (is_blind or is_silent or is_untrue)
+        self.seen_for = self.seen_for + 1 if is_seen else 0
         if self.seen_for >= policy.clear_after_seconds:
             self.latch = (0, 0)
-        if self.blind_for >= policy.hold_after_seconds or is_gone:
+        if self.blind_for >= policy.hold_after_seconds or is_untrue:
             self.latch = max(self.latch, (1, 1))
         if is_silent:
             self.latch = (2, 2)
@@ -398,6 +415,27 @@ class SlowJudge:
         if silent < policy.silent_after_seconds or seen < 50:
             return False
         return sum(self._rates(second)) * silent >= policy.silent_least_expected
+
+    def _is_skewed(self, second: int) -> bool:
+        """Whether clocks are apart: over the window, and up to a sixth more."""
+        policy, delays, limit = self.policy, {}, self.policy.skew_limit_seconds
+        bucket = -(-policy.window_seconds // 6)
+        first, is_settled = (second // bucket - 6) * bucket, True
+        for cohort, of_cohort in self.requests.items():
+            start = max(first, self.first) if cohort == "canary" else first
+            times = [at for at in of_cohort if start <= at <= second]
+            is_settled &= any(at < first + 2 * bucket for at in times)
+            requests = self._window(cohort, second, policy.window_seconds)
+            if self._count(requests) >= policy.least_requests:
+                delays[cohort] = min(
+                    e.delay_seconds for at in times for e in of_cohort[at]
+                )
+        if any(delay < -limit for delay in delays.values()):
+            return True
+        is_apart = (
+            len(delays) == 2 and abs(delays["canary"] - delays["baseline"]) > limit
+        )
+        return is_settled and is_apart
 
     def _rates(self, second: int) -> list[float]:
         """Past requests a second of canary and baseline."""

@@ -41,11 +41,17 @@ from rollouts import (
     limit,
     metric,
     policy_of,
+    skewed,
     slowly,
     traffic,
 )
 
 SEEDS = range(6)
+LAX = policy_of(
+    metric("error_ratio", limit(CRITICAL, ROLLBACK, 0.9)),
+    window_seconds=20,
+    least_requests=5,
+)
 AT_ONCE = policy_of(
     metric("error_ratio", limit(CRITICAL, ROLLBACK, 0.1), window=5, least=10),
     metric("latency_p95", limit(WARNING, HOLD, 250.0, sustain_seconds=6), window=20),
@@ -93,6 +99,26 @@ def test_the_engine_decides_as_the_slow_judge(seed, policy):
     assert slowly(policy, events) == [said(d) for d in decisions]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clocks_that_are_apart_are_held_as_the_slow_judge_holds(seed):
+    """In any order of the messages, and across snapshots."""
+    events = skewed(seed, traffic(seed))
+    words = {"partitions": 2, "seed": seed, "lateness_seconds": 9.0}
+    sources = Sources(events, **words)
+    decisions = run(LAX, sources.log())
+    assert slowly(LAX, events) == [said(d) for d in decisions]
+    assert all(explain(decision).holds for decision in decisions)
+    log = sources.log(seed=1)
+    coarse = Sources(events, **words, is_cut_fine=False).log(seed=2)
+    assert decisions == run(LAX, log) == run(LAX, coarse)
+    again, found = Engine(LAX), []
+    for offset, panes in enumerate(log):
+        again = restored(again) if offset % 16 == 0 else again
+        found += again.apply(offset, panes)
+    assert found == decisions
+
+
 def test_the_random_rollouts_show_everything():
     """A property over traffic that decides nothing would prove nothing."""
     decisions = [d for s in SEEDS for d in run(RICH, Sources(traffic(s)).log())]
@@ -101,6 +127,12 @@ def test_the_random_rollouts_show_everything():
     rules = {r.rule for d in decisions for r in d.reasons}
     assert rules >= {*{m.name for m in RICH.metrics}, "little_traffic", "no_baseline"}
     assert "canary_silent" in rules
+    apart = [Sources(skewed(s, traffic(s)), lateness_seconds=9.0) for s in SEEDS]
+    skews = [
+        {r.rule for d in run(LAX, sources.log()) for r in d.reasons}
+        for sources in apart
+    ]
+    assert sum("clock_skew" in rules for rules in skews) >= 4
 
 
 @pytest.mark.slow

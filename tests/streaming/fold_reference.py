@@ -42,6 +42,7 @@ class Pane(NamedTuple):
     counts: list[int]
     sketch: dict[int, int]
     instances: dict[str, tuple[int, int]]
+    delay: int  # the least, in milliseconds
 
 
 Said = dict[tuple[int, int], dict[Cell, Pane]]  # by block and second
@@ -270,7 +271,8 @@ def reference(records: list[Record], settings: FoldSettings) -> Reference:
                     behind = stamp - ts
                 late[key] = requests + event.get("count", 1), max(worst, behind)
             else:
-                _count(panes.setdefault((block, math.floor(ts)), {}), event)
+                delay = math.floor((stamp - ts) * 1e3)
+                _count(panes.setdefault((block, math.floor(ts)), {}), event, delay)
     for cells in panes.values():
         for cell, pane in cells.items():
             kept = sorted(pane.instances, key=_hash)[:64]
@@ -288,8 +290,10 @@ def _cell(event: dict[str, Any]) -> Cell:
     )
 
 
-def _count(cells: dict[Cell, Pane], event: dict[str, Any]) -> None:
-    pane = cells.setdefault(_cell(event), Pane([0] * 8, {}, {}))
+def _count(cells: dict[Cell, Pane], event: dict[str, Any], delay: int) -> None:
+    cell = _cell(event)
+    pane = cells.get(cell, Pane([0] * 8, {}, {}, delay))
+    cells[cell] = pane = pane._replace(delay=min(pane.delay, delay))
     weight = event.get("count", 1)
     known = status_of(event.get("status"), event.get("error"))
     assert known is not None
@@ -319,6 +323,7 @@ def unpacked(panes: Panes) -> Said:
     seconds = unpack_ints(panes.seconds).tolist()
     numbers = unpack_ints(panes.cell_numbers).tolist()
     counts = unpack_ints(panes.counts).reshape(-1, 8).tolist()
+    delays = unpack_ints(panes.delays).tolist()
     sizes, buckets, requests = (unpack_ints(c).tolist() for c in panes.sketch)
     sketch = iter(zip(buckets, requests, strict=True))
     named, names, calls, errors = (unpack_ints(c).tolist() for c in panes.instances)
@@ -332,6 +337,7 @@ def unpacked(panes: Panes) -> Said:
                 panes.names[name]: (count, failed)
                 for name, count, failed in (next(instances) for _ in range(named[at]))
             },
+            delays[at],
         )
         cell = Cell(*panes.cells[numbers[at]])
         said.setdefault((panes.block, second), {})[cell] = pane

@@ -641,6 +641,14 @@ def test_the_lateness_that_is_named_would_have_sufficed(seed):
     assert late(named - 0.01) is not None
 
 
+def test_a_message_carries_the_lateness():
+    """Whoever finds its panes late can name the one that would have sufficed."""
+    fold = fold_of(settings_of(targets=1, lateness_seconds=7.5))
+    fold.beat(T0)
+    (only,) = fold.take()
+    assert (only.panes.to, only.panes.lateness_seconds) == (T0 - 8, 7.5)
+
+
 def test_outgoing_says_nothing_unless_told():
     """A message carries neither rejections nor a commit by default."""
     fold = fold_of(settings_of(targets=1))

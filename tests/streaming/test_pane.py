@@ -62,7 +62,7 @@ def test_a_message_without_panes_reads_as_empty():
     assert panes.source == ("t", 3)
 
 
-# second, cell, error, class, bucket, instance, weight
+# second, cell, error, class, bucket, instance, weight, delay
 rows = st.tuples(
     st.integers(0, 3),
     st.integers(0, 4),
@@ -71,6 +71,7 @@ rows = st.tuples(
     st.integers(0, 1036),
     st.integers(0, 6),
     st.integers(1, 10**6),
+    st.integers(-(10**5), 10**8),
 )
 CELLS = [Cell(f"s{n}", "v", None, critical=False) for n in range(5)]
 TARGETS = np.array([2, 0, 2, 0, 3])
@@ -95,12 +96,13 @@ def said_of(columns, target, *, names=NAMES, hashes=HASHES):
 
 @given(st.lists(rows, min_size=1, max_size=60), st.integers(0, 4))
 def test_groups_are_what_dictionaries_count(drawn, target):
-    """Counts, sketches and instances by second and cell, for one target."""
+    """Counts, sketches, instances, least delays by second and cell, for one target."""
     found = unpacked(said_of(Columns(*np.array(drawn).T), target))
-    counts, sketches, instances = Counter(), Counter(), Counter()
-    for second, cell, error, class_, bucket, instance, weight in drawn:
+    counts, sketches, instances, delays = Counter(), Counter(), Counter(), {}
+    for second, cell, error, class_, bucket, instance, weight, delay in drawn:
         if TARGETS[cell] == target:
             at = second, CELLS[cell]
+            delays[at] = min(delay, delays.get(at, delay))
             counts[*at, 0] += weight
             counts[*at, 1] += weight * error
             counts[*at, 2 + class_] += weight
@@ -113,6 +115,7 @@ def test_groups_are_what_dictionaries_count(drawn, target):
         {(s, c, k): n for s, c, p in panes for k, n in enumerate(p.counts)}
     ) == (+counts)
     assert {(s, c, b): n for s, c, p in panes for b, n in p.sketch.items()} == sketches
+    assert {(s, c): p.delay for s, c, p in panes} == delays
     assert +Counter(
         {
             (s, c, name, k): n
@@ -137,7 +140,7 @@ def test_numbers_of_words_do_not_show(drawn, order):
 
 def test_entries_stand_in_the_order_of_their_appearance():
     """Within a second cells come as they first appeared."""
-    drawn = [(1, 2, 0, 2, 5, 0, 1), (0, 0, 0, 2, 5, 0, 1), (1, 0, 0, 2, 5, 0, 1)]
+    drawn = [(n, c, 0, 2, 5, 0, 1, 0) for n, c in ((1, 2), (0, 0), (1, 0))]
     panes = said_of(Columns(*np.array(drawn).T), 2)
     assert panes.cells == [CELLS[0], CELLS[2]]
     assert unpack_ints(panes.seconds).tolist() == [0, 1, 1]
@@ -148,14 +151,14 @@ def test_the_instances_with_the_smallest_hashes_are_kept():
     """Of very many instances 64 are told; events without a name take no place."""
     names = ["", *(f"i{n}" for n in range(100))]
     hashes = np.array([0, *(100 - n for n in range(100))], np.uint64)
-    drawn = [(0, 0, 0, 2, 5, n, 1) for n in range(101)]
+    drawn = [(0, 0, 0, 2, 5, n, 1, 0) for n in range(101)]
     panes = said_of(Columns(*np.array(drawn).T), 2, names=names, hashes=hashes)
     assert panes.names == names[: -MOST_INSTANCES - 1 : -1]
 
 
 def test_columns_join_in_their_order():
     """Parts are joined as they come; nothing is no rows."""
-    part = Columns(*np.arange(14).reshape(7, 2))
+    part = Columns(*np.arange(16).reshape(8, 2))
     assert Columns.joined([]).seconds.tolist() == []
     assert Columns.joined([part]) is part
     joined = Columns.joined([part, part])

@@ -33,6 +33,8 @@ PANES = Panes(
     seconds=pack_ints(np.array([1_789_999_999])),
     cell_numbers=pack_ints(np.array([0])),
     counts=pack_ints(np.arange(8)),
+    delays=pack_ints(np.array([-250])),
+    lateness_seconds=7.5,
     late=[Late(1_789_999_999, Cell("cart", None, "canary", critical=False), 3, 6.5)],
 )
 SOURCE = Source("requests", 3)
@@ -55,6 +57,14 @@ def test_panes_of_another_version_are_refused():
     newer = msgspec.structs.replace(PANES, version=WIRE_VERSION + 1)
     with pytest.raises(ValueError, match=f"version {WIRE_VERSION + 1}, not"):
         decode_panes(encode_panes(newer))
+
+
+def test_the_version_is_told_of_a_message_that_lacks_what_came_later():
+    """Two fields fewer: as the first version wrote it."""
+    fields = msgspec.msgpack.decode(encode_panes(PANES))
+    older = msgspec.msgpack.encode([1, *fields[1:-2]])
+    with pytest.raises(ValueError, match="panes of version 1, not"):
+        decode_panes(older)
 
 
 def test_a_decision_has_the_attributes_of_a_cloud_event():

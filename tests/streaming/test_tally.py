@@ -9,7 +9,7 @@ import pytest
 
 import guard.tally
 from guard.cohort import Cell, Cohort, Role, cohorts_of
-from guard.pane import COUNTS, START, Late, Panes, pack_ints
+from guard.pane import COUNTS, NO_DELAY, START, Late, Panes, pack_ints
 from guard.tally import COLUMNS, LATE, CohortRows, Tally
 
 BASELINE = Cell("shop", "v1", "baseline", critical=False)
@@ -25,10 +25,10 @@ CELLS = [
 ]
 
 
-def panes_of(entries, *, late=(), partition=0, block=0):
-    """A message of (second, cell, counts, sketch)."""
-    cells = list(dict.fromkeys(cell for _, cell, _, _ in entries))
-    sketches = [sketch for _, _, _, sketch in entries]
+def panes_of(entries, *, late=(), partition=0, block=0, lateness=0.0):
+    """A message of (second, cell, counts, sketch, delay)."""
+    cells = list(dict.fromkeys(cell for _, cell, *_ in entries))
+    sketches = [sketch for _, _, _, sketch, _ in entries]
     return Panes(
         topic="t",
         partition=partition,
@@ -38,9 +38,11 @@ def panes_of(entries, *, late=(), partition=0, block=0):
         start=0,
         to=99,
         cells=cells,
-        seconds=_packed(second for second, _, _, _ in entries),
-        cell_numbers=_packed(cells.index(cell) for _, cell, _, _ in entries),
-        counts=_packed(n for _, _, counts, _ in entries for n in counts),
+        seconds=_packed(second for second, *_ in entries),
+        cell_numbers=_packed(cells.index(cell) for _, cell, *_ in entries),
+        counts=_packed(n for _, _, counts, _, _ in entries for n in counts),
+        delays=_packed(delay for *_, delay in entries),
+        lateness_seconds=lateness,
         sketch=(
             _packed(map(len, sketches)),
             _packed(bucket for sketch in sketches for bucket in sketch),
@@ -55,7 +57,7 @@ def _packed(numbers):
 
 
 def entry(second, cell, requests=1):
-    return second, cell, [requests, 0, 0, 0, requests, 0, 0, 0], {357: requests}
+    return second, cell, [requests, 0, 0, 0, requests, 0, 0, 0], {357: requests}, 0
 
 
 def closed(tally, before):
@@ -86,7 +88,14 @@ def closed(tally, before):
             for row, source, block in zip(rows, sources, blocks, strict=True)
         }
         behind = {names[row]: worst for row, worst in second.behind.items()}
-        found[second.second] = counts, sketch, came, behind
+        delays = {
+            names[row]: delay
+            for row, delay in zip(
+                second.rows.tolist(), second.delays.tolist(), strict=True
+            )
+            if delay < NO_DELAY
+        }
+        found[second.second] = counts, sketch, came, behind, delays
     return found
 
 
@@ -105,16 +114,18 @@ class Model:
 
     def __init__(self):
         self.counts, self.sketches = Counter(), Counter()
-        self.came, self.behind = set(), {}
+        self.came, self.behind, self.delays = set(), {}, {}
 
-    def add(self, entries, late, came, *, first, passed):
-        for second, cell, counts, sketch in entries:
+    def add(self, entries, late, came, *, first, passed, lateness):
+        for second, cell, counts, sketch, delay in entries:
             for cohort in cohorts_of(cell) if second >= first else ():
                 if second < passed:
-                    worst = float(passed - second)
+                    worst = passed - second + lateness
                     self.late(passed, cohort, counts[0], worst, came)
                     continue
                 self.came.add((second, cohort, *came))
+                least = self.delays.get((second, cohort), delay)
+                self.delays[second, cohort] = min(least, delay)
                 for column, n in enumerate(counts):
                     self.counts[second, cohort, column] += n
                 for bucket, n in sketch.items():
@@ -142,6 +153,7 @@ class Model:
                 {key[1:]: n for key, n in self.sketches.items() if key[0] == second},
                 {key[1:] for key in self.came if key[0] == second},
                 {key[1]: w for key, w in self.behind.items() if key[0] == second},
+                {key[1]: d for key, d in self.delays.items() if key[0] == second},
             )
             for second in sorted(seconds)
         }
@@ -159,6 +171,7 @@ def test_seconds_close_with_what_dictionaries_counted(seed):
                 cell,
                 [r.randrange(1, 100) for _ in range(COUNTS)],
                 {b: r.randrange(1, 9) for b in r.sample(range(1037), r.randrange(3))},
+                r.randrange(-300, 70_000),
             )
             for cell in r.sample(CELLS, r.randrange(len(CELLS)))
         ]
@@ -171,9 +184,12 @@ def test_seconds_close_with_what_dictionaries_counted(seed):
             r.randrange(2),
             r.randrange(3),
         )
-        panes = panes_of(entries, late=late, partition=source, block=block)
+        lateness, came = r.choice((0.0, 2.5)), (("t", source), block)
+        panes = panes_of(
+            entries, late=late, partition=source, block=block, lateness=lateness
+        )
         tally.add(panes, first, passed)
-        model.add(entries, late, (("t", source), block), first=first, passed=passed)
+        model.add(entries, late, came, first=first, passed=passed, lateness=lateness)
         if r.random() < 0.3:
             state = msgspec.msgpack.encode(tally.state())
             tally = Tally.from_state(msgspec.msgpack.decode(state))
@@ -185,6 +201,15 @@ def test_seconds_close_with_what_dictionaries_counted(seed):
             since = max(since, before)
     assert closed(tally, since + 99) == model.closed(since, since + 99)
     assert tally.first == START
+
+
+def test_the_lateness_of_a_late_pane_would_have_sufficed():
+    """Of the watermark, and what the pane is behind it."""
+    tally = Tally()
+    tally.add(panes_of([entry(7, CANARY)], lateness=5.0), 0, 10)
+    ((_, _, _, behind, delays),) = closed(tally, 99).values()
+    assert list(behind.values()) == [8.0]
+    assert delays == {}
 
 
 def test_newest_and_first_are_of_open_seconds():
