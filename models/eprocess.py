@@ -140,13 +140,13 @@ class EProcess:
             )
         if not bool((factors >= 0).all()):
             raise ValueError(f"factors must be >= 0, got {factors.min(initial=0)}")
-        self._origin[rows] = np.where(
-            self._origin[rows] < 0, seconds, self._origin[rows]
-        )
-        started = mass_started(seconds - self._origin[rows], self._at_once)
+        origin = self._origin[rows]
+        origin = np.where(origin < 0, seconds, origin)
+        started = mass_started(seconds - origin, self._at_once)
         placed = started - self._floats[_STARTED, rows]
         if placed.min(initial=0.0) < 0:
             raise ValueError("seconds must be later than the last step, got earlier")
+        self._origin[rows] = origin
         new = self._floats[_STAKE, rows] * placed / self.alternatives
         accounts = (self._floats[_FIRST:, rows] + new) * factors
         self._floats[_FIRST:, rows] = np.minimum(accounts, MOST_ACCOUNT)

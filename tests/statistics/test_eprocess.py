@@ -137,6 +137,17 @@ def test_bad_arguments_are_refused():
             bad()
 
 
+def test_a_step_is_refused_as_a_whole():
+    """A row that has not begun does not begin beside one that is too early."""
+    account, both = grown(2), np.arange(2)
+    for second in (5, 500):
+        account.step(ROW, np.array([second]), np.ones((2, 1)))
+    before = account.state()
+    with pytest.raises(ValueError, match="seconds must be later"):
+        account.step(both, both + 5, np.ones((2, 2)))
+    assert account.state() == before
+
+
 def test_a_row_without_room_is_not_read():
     """It never began, so 1 would say too much."""
     account = grown(2)
