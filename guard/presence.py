@@ -12,10 +12,10 @@ import numpy as np
 
 from guard.pane import FOREVER, Ints
 from guard.rules import Floats
-from models.decay import FadingRate
+from models.decay import FadingRate, HalfLife
 
 HALF_LIFE_SECONDS = 300.0  # of the traffic's past share
-_BITS = 40  # of an age in seconds
+_HALF_LIFE = HalfLife(HALF_LIFE_SECONDS)
 
 
 class Presence:
@@ -25,11 +25,6 @@ class Presence:
         self._rates = FadingRate(HALF_LIFE_SECONDS)
         self._first: Ints = np.zeros(0, np.int64)  # by row; 0 for never
         self._last: Ints = np.zeros(0, np.int64)
-        power = 0.5 ** (1.0 / HALF_LIFE_SECONDS)
-        # Squares, as in FadingRate: products round alike on every machine.
-        self._powers = [
-            power := power * power if bit else power for bit in range(_BITS)
-        ]
 
     def grow(self, rows: int) -> None:
         """Make room for so many rows; doubles when it must."""
@@ -77,16 +72,9 @@ class Presence:
 
     def _rate(self, second: int, rows: Ints) -> Floats:
         first, last = self._first[rows], self._last[rows]
-        silence = np.maximum(self._faded(second - last), np.finfo(float).tiny)
-        filled = 1.0 - self._faded(last + 1 - first)
+        silence = np.maximum(_faded(second - last), np.finfo(float).tiny)
+        filled = 1.0 - _faded(last + 1 - first)
         return self._rates.read(second, rows) / silence / filled
-
-    def _faded(self, seconds: Ints) -> Floats:
-        """2^(-seconds / half-life)."""
-        faded = np.ones(len(seconds))
-        for bit in range(int(seconds.max(initial=0)).bit_length()):
-            faded = np.where(seconds >> bit & 1, faded * self._powers[bit], faded)
-        return faded
 
     def stale(self, upto: int) -> Ints:
         """Rows that were last seen in this second or before."""
@@ -119,3 +107,8 @@ class Presence:
         presence._first = np.frombuffer(state["first"], np.int64).copy()
         presence._last = np.frombuffer(state["last"], np.int64).copy()
         return presence
+
+
+def _faded(seconds: Ints) -> Floats:
+    """2^(-seconds / half-life)."""
+    return _HALF_LIFE.fade(np.ones(len(seconds)), seconds)

@@ -32,6 +32,37 @@ _NEVER = np.iinfo(np.int64).min
 _BITS = 63  # of a gap in seconds
 
 
+class HalfLife:
+    """A time after which what is kept counts half.
+
+    Parameters
+    ----------
+    seconds
+        Event time; finite, > 0.
+
+    Examples
+    --------
+    >>> HalfLife(10.0).fade(np.array([8.0, 8.0]), np.array([0, 20])).round(9).tolist()
+    [8.0, 2.0]
+    """
+
+    __slots__ = ("_powers", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"half_life_seconds must be finite and > 0, got {seconds}")
+        self.seconds = float(seconds)
+        self._powers = [0.5 ** (1.0 / self.seconds)]
+        for _ in range(_BITS - 1):
+            self._powers.append(self._powers[-1] * self._powers[-1])
+
+    def fade(self, values: Floats, gaps: Ints) -> Floats:
+        """What is left of values after gaps in seconds, each >= 0; shapes are equal."""
+        for bit in range(int(gaps.max(initial=0)).bit_length()):
+            values = np.where(gaps >> bit & 1, values * self._powers[bit], values)
+        return values
+
+
 class FadingRate:
     """Events per second, each event's weight halving every half-life.
 
@@ -61,24 +92,17 @@ class FadingRate:
     array([2.])
     """
 
-    __slots__ = ("_half_life", "_last", "_powers", "_values")
+    __slots__ = ("_half_life", "_last", "_values")
 
     def __init__(self, half_life_seconds: float) -> None:
-        if not 0 < half_life_seconds < math.inf:
-            raise ValueError(
-                f"half_life_seconds must be finite and > 0, got {half_life_seconds}"
-            )
-        self._half_life = float(half_life_seconds)
+        self._half_life = HalfLife(half_life_seconds)
         self._values: Floats = np.zeros(0)
         self._last: Ints = np.zeros(0, np.int64)
-        self._powers = [0.5 ** (1.0 / self._half_life)]
-        for _ in range(_BITS - 1):
-            self._powers.append(self._powers[-1] * self._powers[-1])
 
     @property
     def half_life_seconds(self) -> float:
         """The half-life it was made with."""
-        return self._half_life
+        return self._half_life.seconds
 
     def update(self, second: int, rows: Ints, counts: Ints) -> None:
         """Take in the events of one second.
@@ -103,7 +127,7 @@ class FadingRate:
             return
         self._grow(rows)
         faded = self._faded(second, rows)
-        self._values[rows] = faded + counts * (math.log(2) / self._half_life)
+        self._values[rows] = faded + counts * (math.log(2) / self.half_life_seconds)
         self._last[rows] = second
 
     def read(self, second: int, rows: Ints) -> Floats:
@@ -132,9 +156,10 @@ class FadingRate:
 
         Each row stands at the later of its two last updates.
         """
-        if other._half_life != self._half_life:
+        if other.half_life_seconds != self.half_life_seconds:
             raise ValueError(
-                f"half_life_seconds must be {self._half_life}, got {other._half_life}"
+                f"half_life_seconds must be {self.half_life_seconds}, "
+                f"got {other.half_life_seconds}"
             )
         rows = other._known()
         if not rows.size:
@@ -149,7 +174,7 @@ class FadingRate:
         rows = self._known()
         return {
             "version": _VERSION,
-            "half_life_seconds": self._half_life,
+            "half_life_seconds": self.half_life_seconds,
             "rows": pack(rows),
             "seconds": pack(self._last[rows]),
             "values": pack(self._values[rows], "<f8"),
@@ -189,7 +214,4 @@ class FadingRate:
                 f"second must be >= {last[late]}, the last of row {rows[late]}, "
                 f"got {last[late] + gap[late]}"
             )
-        values = self._values[rows]
-        for bit in range(int(gap.max(initial=0)).bit_length()):
-            values = np.where(gap >> bit & 1, values * self._powers[bit], values)
-        return values
+        return self._half_life.fade(self._values[rows], gap)

@@ -9,7 +9,6 @@ A row is faded from its own last block, by a product of powers as in `decay`; so
 who else was updated nor a silent block shows in its bits.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
@@ -25,6 +24,7 @@ from models.contract import (
     unpack,
     unpack_floats,
 )
+from models.decay import HalfLife
 from models.quantile import BUCKETS, bucket_of, value_of
 
 _VERSION = 1
@@ -34,7 +34,6 @@ LEAST_REQUESTS: Final = 100.0
 TOLERANCE_RATIO: Final = 0.1
 TOLERANCE_MS: Final = 5.0
 UNKNOWN: Final = -1
-_BITS = 63  # of a gap in seconds
 
 
 class PastLatency:
@@ -60,17 +59,10 @@ class PastLatency:
     [111, 100]
     """
 
-    __slots__ = ("_half_life", "_last", "_powers", "_values")
+    __slots__ = ("_half_life", "_last", "_values")
 
     def __init__(self, half_life_seconds: float = HALF_LIFE_SECONDS) -> None:
-        if not 0 < half_life_seconds < math.inf:
-            raise ValueError(
-                f"half_life_seconds must be finite and > 0, got {half_life_seconds}"
-            )
-        self._half_life = float(half_life_seconds)
-        self._powers = [0.5 ** (1.0 / self._half_life)]
-        for _ in range(_BITS - 1):
-            self._powers.append(self._powers[-1] * self._powers[-1])
+        self._half_life = HalfLife(half_life_seconds)
         self._values: Floats = np.zeros((0, BUCKETS))
         self._last: Ints = np.zeros(0, np.int64)
 
@@ -140,17 +132,14 @@ class PastLatency:
 
     def _kept(self, rows: Ints, seconds: Ints) -> Floats:
         """What of these rows' values is left at these seconds, 0 to 1."""
-        gaps, kept = seconds - self._last[rows], np.ones(rows.size)
-        for bit in range(int(gaps.max(initial=0)).bit_length()):
-            kept = np.where(gaps >> bit & 1, kept * self._powers[bit], kept)
-        return kept
+        return self._half_life.fade(np.ones(rows.size), seconds - self._last[rows])
 
     def state(self) -> State:
         """Give the cells that hold something."""
         cells = np.flatnonzero(self._values)
         return {
             "version": _VERSION,
-            "half_life_seconds": self._half_life,
+            "half_life_seconds": self._half_life.seconds,
             "last": pack(self._last),
             "cells": pack(cells),
             "values": pack(self._values.reshape(-1)[cells], "<f8"),
